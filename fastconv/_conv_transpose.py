@@ -23,13 +23,7 @@ class Transposed(NamedTuple):
 
 @functools.lru_cache(maxsize=1024)
 def transposed(
-    size: Pair,
-    kernel_size: Pair,
-    stride: Pair,
-    padding: PaddingLike,
-    output_padding: Pair,
-    dilation: Pair,
-    groups: int,
+    size: Pair, kernel_size: Pair, stride: Pair, padding: PaddingLike, output_padding: Pair, dilation: Pair, groups: int
 ) -> Transposed:
     """Return what a transposed convolution of a map of `size` computes; ShapeError if nothing is left of it.
 

@@ -85,6 +85,19 @@ def prepare(backend: Backend, weight: Array, geometry: ConvGeometry, input_shape
     )
 
 
+def weight_gradient(backend: Backend, grad_output: Array, x: Array, geometry: ConvGeometry, out: Array) -> None:
+    """Write the gradient of a weight to `out`, as precision and algorithm are now."""
+    backend.conv2d_backward_weight(
+        grad_output,
+        x,
+        geometry=geometry,
+        precision=get_precision(),
+        algorithm=get_algorithm(),
+        out=out,
+        workspace=backend.pool,
+    )
+
+
 def conv2d(
     x: Array,
     weight: Array,
@@ -238,15 +251,7 @@ def conv2d_backward_weight(
     geometry, out_shape = _conv(x.shape, "x", shape, "weight_shape", stride, padding, dilation, groups)
     check.has_shape(grad_output, "grad_output", out_shape, "the shape of the convolution's output")
     out = backend.empty(shape, x.dtype)
-    backend.conv2d_backward_weight(
-        grad_output,
-        x,
-        geometry=geometry,
-        precision=get_precision(),
-        algorithm=get_algorithm(),
-        out=out,
-        workspace=backend.pool,
-    )
+    weight_gradient(backend, grad_output, x, geometry, out)
     return out
 
 

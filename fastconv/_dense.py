@@ -5,8 +5,16 @@ from __future__ import annotations
 from fastconv import _validate as check
 from fastconv._convolution import sum_rows
 from fastconv.backends import get_backend
-from fastconv.backends.contract.types import Array
+from fastconv.backends.contract.backend import Backend
+from fastconv.backends.contract.types import Array, Direction, PreparedWeight
 from fastconv.precision import get_precision
+
+
+def prepare(backend: Backend, weight: Array, direction: Direction, batch: int) -> PreparedWeight:
+    """Return a weight in the form that the backend wants, as the precision is now."""
+    return backend.prepare_dense_weight(
+        weight, direction=direction, batch=batch, precision=get_precision(), workspace=backend.pool
+    )
 
 
 def dense(x: Array, weight: Array, bias: Array | None = None) -> Array:
@@ -40,9 +48,7 @@ def dense(x: Array, weight: Array, bias: Array | None = None) -> Array:
     if bias is not None:
         bias = check.like(backend, bias, "bias", x, "x", "(K,)")
         check.has_shape(bias, "bias", weight.shape[1:], "one for each output of weight")
-    prepared = backend.prepare_dense_weight(
-        weight, direction="forward", batch=len(x), precision=get_precision(), workspace=backend.pool
-    )
+    prepared = prepare(backend, weight, "forward", len(x))
     out = backend.empty((x.shape[0], weight.shape[1]), x.dtype)
     backend.dense(x, prepared, bias, out=out, workspace=backend.pool)
     return out
@@ -74,13 +80,7 @@ def dense_backward_input(grad_output: Array, weight: Array) -> Array:
     check.not_empty(grad_output.shape, "grad_output")
     check.not_empty(weight.shape, "weight", but_first=False)
     check.has_shape(weight, "weight", (weight.shape[0], grad_output.shape[1]), "(C, K) for the K of grad_output")
-    prepared = backend.prepare_dense_weight(
-        weight,
-        direction="backward_input",
-        batch=len(grad_output),
-        precision=get_precision(),
-        workspace=backend.pool,
-    )
+    prepared = prepare(backend, weight, "backward_input", len(grad_output))
     out = backend.empty((grad_output.shape[0], weight.shape[0]), grad_output.dtype)
     backend.dense_backward_input(grad_output, prepared, out=out, workspace=backend.pool)
     return out

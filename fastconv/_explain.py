@@ -15,12 +15,12 @@ import numpy as np
 from fastconv import _validate as validate
 from fastconv._calls import tells_habits
 from fastconv._html import table
+from fastconv._within import holding
 from fastconv.backends.contract.types import Array
-from fastconv.nn.containers.sequential import Sequential
-from fastconv.nn.containers.within import all_steps
+from fastconv.nn.containers.within import all_steps, plan_of
 from fastconv.nn.core.outputs import ones_like
 from fastconv.nn.core.paths import paths_of
-from fastconv.nn.fused.plan import Plan, make_plan
+from fastconv.nn.fused.plan import Plan
 from fastconv.nn.fused.residual import ResidualActivation
 from fastconv.nn.fused.steps import FusedStep, Pass, run_forward, stored_dtype, watcher
 from fastconv.nn.model.checking import checked_model
@@ -130,16 +130,12 @@ def explain(model: Layer, input_shape: Sequence[int]) -> Explanation:
     shape = validate.sizes(input_shape, "input_shape", "a batch of at least one, (N, ...)")
     model.check_size(shape, "input_shape")
     model = copy.deepcopy(model)  # which has no gradients: the first are written, not added
-    plan = model.plan if isinstance(model, Sequential) else make_plan((model,))
+    plan = plan_of(model)
     watch = _LaunchWatch(plan, {id(layer): path for layer, path in paths_of(model)})
     x = backend.asarray(np.random.default_rng(0).standard_normal(shape), model.dtype)
-    token = watcher.set(watch)
-    try:
-        with backend.trace(watch.launched.append):
-            y, context = run_forward(plan.steps, x, training=True)
-            plan.backward(ones_like(y, backend), context, needs_input_grad=False)
-    finally:
-        watcher.reset(token)
+    with holding(watcher, watch), backend.trace(watch.launched.append):
+        y, context = run_forward(plan.steps, x, training=True)
+        plan.backward(ones_like(y, backend), context, needs_input_grad=False)
     # A container that only passes on has nothing to tell.
     shown = [row for row in watch.rows.values() if row.forward or row.backward or row.kinds[0] not in _CONTAINERS]
     return Explanation(backend.name, get_precision(), shape, tuple(shown))

@@ -171,6 +171,13 @@ def truth(value: Any, name: str, allowed: str = "True, False") -> bool:
     return bool(value)
 
 
+def instance(value: Any, kind: Any, name: str, allowed: str) -> Any:
+    """Return `value`, which is of a class, or of a union of classes."""
+    if not isinstance(value, kind):
+        raise ArgumentError(f"{name}: got {shown(value)}; allowed: {allowed}")
+    return value
+
+
 def one_of(value: Any, name: str, allowed: Iterable[str]) -> Any:
     """Return `value`, one of the words `allowed`."""
     words = tuple(allowed)

@@ -50,6 +50,12 @@ def held(variable: ContextVar[_Value], value: _Value, given: Any = None) -> Iter
         variable.set(before)
 
 
+@contextlib.contextmanager
+def holding(variable: ContextVar[_Value], value: _Value) -> Iterator[None]:
+    """Let `variable` have a value within a ``with`` block."""
+    yield from held(variable, value)
+
+
 class Within(contextlib.ContextDecorator, Generic[_Value]):
     """What holds within a ``with`` block, or within the function that it stands above."""
 

@@ -19,12 +19,7 @@ from fastconv import _validate as check
 from fastconv._activations import FUNCTIONS
 from fastconv._attributes import tells_names
 from fastconv._conv_transpose import conv_transpose2d
-from fastconv._convolution import (
-    conv2d,
-    conv2d_backward_bias,
-    conv2d_backward_input,
-    conv2d_backward_weight,
-)
+from fastconv._convolution import conv2d, conv2d_backward_bias, conv2d_backward_input, conv2d_backward_weight
 from fastconv._dense import dense, dense_backward_bias, dense_backward_input, dense_backward_weight
 from fastconv._pooling import (
     avg_pool2d,

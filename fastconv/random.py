@@ -19,6 +19,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from fastconv._within import held
 from fastconv.backends.contract.types import Array, RandomKey
 from fastconv.errors import ArgumentError
 
@@ -94,7 +95,7 @@ def next_build_seed() -> int:
     number = next(source.builds)
     if not number:
         return source.seed
-    return int.from_bytes(hashlib.sha256(f"{source.seed}/build {number}".encode()).digest()[:8], "little")
+    return derived(source.seed, f"build {number}", size=8)
 
 
 @contextmanager
@@ -118,12 +119,7 @@ def stream(seed: int, step: int | Array) -> Iterator[None]:
     ...     first == fc.random.next_key()
     True
     """
-    new, outer = _opened(seed, step), _current.get()
-    try:
-        _current.set(new)
-        yield
-    finally:
-        _current.set(outer)
+    yield from held(_current, _opened(seed, step))
 
 
 def in_stream(seed: int, step: int | Array, function: Callable[[], _Result]) -> _Result:
@@ -157,8 +153,12 @@ def next_key() -> RandomKey:
 
 def host_generator(seed: int, name: str) -> np.random.Generator:
     """Return NumPy's generator for the values called `name` under `seed`."""
-    digest = hashlib.sha256(f"{checked_seed(seed)}/{name}".encode()).digest()
-    return np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "little")))
+    return np.random.Generator(np.random.Philox(key=derived(checked_seed(seed), name, size=16)))
+
+
+def derived(seed: int, name: str, size: int) -> int:
+    """Return a number of `size` bytes that differs between seeds and between names."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:size], "little")
 
 
 def checked_seed(value: int) -> int:

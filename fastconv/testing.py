@@ -24,6 +24,7 @@ from fastconv._html import Printed
 from fastconv._shapes import PaddingLike, PairLike
 from fastconv.backends import get_backend, use_backend
 from fastconv.backends.contract.types import Array
+from fastconv.nn.core.outputs import parts_of
 from fastconv.precision import get_precision, precision
 from fastconv.random import checked_seed
 
@@ -254,7 +255,7 @@ def compare(
             return change(value) if isinstance(value, np.ndarray) else value
 
         named = {name: changed(value) for name, value in keywords.items()}
-        return _as_tuple(function(*map(changed, arguments), **named))
+        return parts_of(function(*map(changed, arguments), **named))
 
     with use_backend(backend or get_backend().name) as tested:
         got = [tested.to_numpy(array) for array in call(tested.asarray)]
@@ -268,10 +269,6 @@ def compare(
     if raise_on_failure and not report.ok:
         raise CheckError(f"{operation} on {tested.name}: {report}")
     return report
-
-
-def _as_tuple(results: Any) -> tuple[Any, ...]:
-    return results if isinstance(results, tuple) else (results,)
 
 
 def _difference(got: np.ndarray, want: np.ndarray) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ from fastconv.data.sources import SOURCES
 from fastconv.training import named
 
 if TYPE_CHECKING:
-    from fastconv.nn import Layer, Parameters
+    from fastconv.nn import Parameters
     from fastconv.optim import Optimizer
 
 MODELS = tuple(named.choices("model"))
@@ -73,16 +73,3 @@ def make_optimizer(name: str, parameters: Parameters, lr: float) -> Optimizer:
     spec = {named.NAME: name, **usual_settings(name, {})}
     made: Optimizer = named.build("optimizer", spec, {"parameters": parameters, "lr": lr})
     return made
-
-
-def make_model(
-    spec: Mapping[str, Any],
-    num_classes: int = 10,
-    input_shape: Sequence[int] = (32, 32, 3),
-    *,
-    dtype: Any = "float32",
-) -> Layer:
-    """Return a model, built, for weights that are loaded into it."""
-    given = {"num_classes": num_classes, "input_shape": tuple(input_shape), "dtype": dtype}
-    model: Layer = named.build("model", spec, given)
-    return model

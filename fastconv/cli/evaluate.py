@@ -16,11 +16,10 @@ from fastconv.cli.trained import dataset_of, load_trained
 from fastconv.data import Dataset
 from fastconv.metrics import F1, ConfusionMatrix, Precision, Recall
 from fastconv.training import named
-from fastconv.training.logits import compute_logits
+from fastconv.training.logits import compute_logits, most_confused
 from fastconv.training.run_data import load_dataset, load_parts
 
 _MATRIX = 12  # classes whose counts stand beside each other in 80 columns
-_MOST = 10  # confusions that are named of more classes
 
 
 def run(options: argparse.Namespace) -> int:
@@ -78,12 +77,9 @@ def _print_matrix(data: Dataset, counts: np.ndarray) -> None:
 
 
 def _print_most(data: Dataset, counts: np.ndarray) -> None:
-    wrong = counts * (1 - np.eye(len(counts), dtype=counts.dtype))
-    order = np.argsort(-wrong, axis=None, kind="stable")[:_MOST]
     table = make_table("is", "is taken for", "images", right=("images",))
-    for label, guess in zip(*np.unravel_index(order, wrong.shape), strict=True):
-        if wrong[label, guess]:
-            table.add_row(data.class_names[label], data.class_names[guess], str(wrong[label, guess]))
+    for label, guess in most_confused(counts):
+        table.add_row(data.class_names[label], data.class_names[guess], str(counts[label, guess]))
     print()
     print_table(table)
     print()

@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 
 from fastconv._console import make_table, print_table, short_number
-from fastconv.cli.choices import apply_computing_options
 from fastconv.cli.recipes import recipe_of
-from fastconv.cli.running import computing
+from fastconv.cli.running import compute_as
 from fastconv.training import find_learning_rate
 from fastconv.training.recipe import Recipe
 from fastconv.training.run_data import load_data
@@ -19,7 +18,7 @@ _ANY_RATE = 1e-3  # the test sets each step's own
 def run(options: argparse.Namespace) -> int:
     """Print the loss at rising rates, and two rates to begin with; nothing is written."""
     recipe = Recipe.of({**recipe_of(options, any_rate=_ANY_RATE).tables, "callbacks": []})
-    apply_computing_options(argparse.Namespace(threads=options.threads, **computing(recipe)))
+    compute_as(recipe, options.threads)
     train, _ = load_data(recipe)
     model = recipe.make_model(train.images.shape[1:], len(train.class_names))
     loader = recipe.make_loader(train)

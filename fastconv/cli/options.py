@@ -126,10 +126,7 @@ def add_data(parser: argparse.ArgumentParser) -> Subparsers:
         help="of 'fastconv data list'; training takes shapes10 by default, which is drawn on the spot",
     )
     group.add_argument(
-        "--data-dir",
-        type=path,
-        metavar="DIR",
-        help="where the files of data sets are; else FASTCONV_DATA_DIR",
+        "--data-dir", type=path, metavar="DIR", help="where the files of data sets are; else FASTCONV_DATA_DIR"
     )
     group.add_argument(
         "--limit",

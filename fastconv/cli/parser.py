@@ -6,14 +6,7 @@ import argparse
 
 from fastconv import __version__
 from fastconv.cli.choices import MODELS, WARMED
-from fastconv.cli.options import (
-    Parser,
-    Subparsers,
-    add_recipe,
-    add_saving,
-    add_weights,
-    command,
-)
+from fastconv.cli.options import Parser, Subparsers, add_recipe, add_saving, add_weights, command
 from fastconv.cli.words import above_zero, model, not_negative, path, positive, side
 
 _ONE_OF = f"one of {', '.join(MODELS)}"
@@ -253,9 +246,7 @@ def _add_warmup(commands: Subparsers) -> None:
     parser.add_argument("--batch-size", type=positive, default=128, metavar="N", help="choices depend on it")
     group = parser.add_argument_group("CUDA kernels ahead, on a machine with or without a GPU")
     group.add_argument(
-        "--target",
-        metavar="NAME",
-        help="sm_80, sm_90, ...: compile for these GPUs, for one precision or all",
+        "--target", metavar="NAME", help="sm_80, sm_90, ...: compile for these GPUs, for one precision or all"
     )
     group.add_argument("--jobs", type=positive, metavar="N", help="compile N at a time; default one for each CPU")
 

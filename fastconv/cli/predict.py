@@ -15,7 +15,7 @@ from fastconv.cli.own_images import check_alone, check_skip_broken, read_files
 from fastconv.cli.trained import load_trained
 from fastconv.data import Dataset
 from fastconv.errors import ArgumentError
-from fastconv.training.logits import compute_logits
+from fastconv.training.logits import compute_logits, probabilities
 
 
 def run(options: argparse.Namespace) -> int:
@@ -29,9 +29,7 @@ def run(options: argparse.Namespace) -> int:
         _check_folder(options.images)
     model, about = load_trained(options)
     names, data, known = _from_files(options, about) if options.files else _from_test_part(options, about)
-    logits = compute_logits(model, data, options.batch_size, about).astype(np.float64)
-    probability = np.exp(logits - logits.max(1, keepdims=True))
-    probability /= probability.sum(1, keepdims=True)
+    probability = probabilities(compute_logits(model, data, options.batch_size, about))
     table = make_table("image", *(["shows"] if known else []), "prediction")
     for name, label, row in zip(names, data.labels, probability, strict=True):
         best = np.argsort(-row, kind="stable")[: options.top]

@@ -7,10 +7,9 @@ import time
 from contextlib import nullcontext
 
 from fastconv._console import count
-from fastconv.cli.choices import apply_computing_options
 from fastconv.cli.command_line import command_line
 from fastconv.cli.recipes import absolute
-from fastconv.cli.running import TrainingRun, as_argument, check_data, computing, facts_of
+from fastconv.cli.running import TrainingRun, as_argument, check_data, compute_as, facts_of
 from fastconv.errors import ArgumentError, CheckpointError
 from fastconv.parallel.starting import is_first
 from fastconv.training.named import NAME
@@ -26,7 +25,7 @@ def run(options: argparse.Namespace) -> int:
     with owned(files, "run") if is_first() else nullcontext():
         before = files.recipe
         recipe = _changed(before, options)
-        apply_computing_options(argparse.Namespace(threads=options.threads, **computing(recipe)))
+        compute_as(recipe, options.threads)
         begun = files.checkpoint.exists() or files.environment_file.exists()  # else it was killed at its very beginning
         if begun:
             files.check_recipe()

@@ -13,6 +13,7 @@ from typing import Any
 
 import fastconv as fc
 from fastconv._console import count, one_line
+from fastconv.cli.choices import apply_computing_options
 from fastconv.cli.command_line import command_line, kept_options
 from fastconv.data import SOURCES, DataLoader, Dataset
 from fastconv.errors import DataError
@@ -24,9 +25,10 @@ from fastconv.training.run_folder import RunFolder
 from fastconv.training.run_saver import RunSaver
 
 
-def computing(recipe: Recipe) -> dict[str, Any]:
-    """Return how a recipe says to compute: backend, precision and algorithm, None for what it leaves open."""
-    return {name: recipe.tables["run"].get(name) for name in ("backend", "precision", "algorithm")}
+def compute_as(recipe: Recipe, threads: int | None) -> None:
+    """Make backend, precision and algorithm of a recipe, what it does not leave open, and so many threads active."""
+    chosen = {name: recipe.tables["run"].get(name) for name in ("backend", "precision", "algorithm")}
+    apply_computing_options(argparse.Namespace(threads=threads, **chosen))
 
 
 def facts_of(recipe: Recipe, train: Dataset, test: Dataset) -> dict[str, Any]:

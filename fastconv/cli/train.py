@@ -7,10 +7,9 @@ import time
 from pathlib import Path
 
 import fastconv as fc
-from fastconv.cli.choices import apply_computing_options
 from fastconv.cli.recipes import recipe_of
 from fastconv.cli.run_folder import claim_folder
-from fastconv.cli.running import TrainingRun, computing
+from fastconv.cli.running import TrainingRun, compute_as
 from fastconv.training.named import NAME
 from fastconv.training.run_data import load_data
 
@@ -19,7 +18,7 @@ def run(options: argparse.Namespace) -> int:
     """Train, and print where the results are."""
     began = time.perf_counter()
     recipe = recipe_of(options)
-    apply_computing_options(argparse.Namespace(threads=options.threads, **computing(recipe)))
+    compute_as(recipe, options.threads)
     active = {"backend": fc.get_backend().name, "precision": fc.get_precision(), "algorithm": fc.get_algorithm()}
     recipe = recipe.changed("run", **active)
     train, test = load_data(recipe)

@@ -11,10 +11,11 @@ import numpy as np
 
 from fastconv._files import home_path_of
 from fastconv.cli import own_images
-from fastconv.cli.choices import DATASETS, MODELS, make_model
+from fastconv.cli.choices import DATASETS, MODELS
 from fastconv.errors import ArgumentError, CheckpointError
 from fastconv.nn import Layer
 from fastconv.nn.model.weights import load_weights, read_weights
+from fastconv.training import named
 from fastconv.training.named import NAME
 from fastconv.training.run_folder import RunFolder
 
@@ -30,10 +31,10 @@ def load_trained(options: argparse.Namespace) -> tuple[Layer, dict[str, Any]]:
     tensors, about = read_weights(options.weights)
     name = _agreed("model", options, about, MODELS)
     dtype = next(iter(tensors.values())).dtype if tensors else np.dtype(np.float32)
-    shape = about.get("input_shape", (32, 32, 3))
+    classes, shape = len(about.get("class_names", range(10))), tuple(about.get("input_shape", (32, 32, 3)))
     spec = about.get("recipe", {}).get("model", {})
     spec = spec if spec.get(NAME) == name else {NAME: name}
-    model = make_model(spec, len(about.get("class_names", range(10))), shape, dtype=dtype)
+    model: Layer = named.build("model", spec, {"num_classes": classes, "input_shape": shape, "dtype": dtype})
     load_weights(model, options.weights)
     return model, about
 

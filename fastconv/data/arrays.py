@@ -133,7 +133,7 @@ def npz(
             wanted = ", ".join(" and ".join(pair) for pair in pairs)
             raise DataError(f"{path}: got the arrays {', '.join(archive.files) or 'none'}; allowed: {wanted}")
 
-    x, y = _whole(path, read, "a .npz archive of arrays")
+    x, y = read_whole(path, read, "a .npz archive of arrays")
     return arrays(x, y, name=f"{path.stem}/{split}", **settings)
 
 
@@ -198,8 +198,8 @@ def generated(
             labels.append(sample[1])
         if not labels:
             raise DataError(f"samples: got none from {type(samples).__name__}; allowed: one or more")
-        whole = images.finish()
-    return arrays(whole, labels, name=name, **settings)
+        rows = images.finish()
+    return arrays(rows, labels, name=name, **settings)
 
 
 def _check_settings(label: str, settings: Iterable[str], own: tuple[str, ...]) -> None:
@@ -217,7 +217,7 @@ def _array(value: Any, name: str) -> np.ndarray:
     """Return an array as it is, or map that of a .npy file into memory."""
     if isinstance(value, str | os.PathLike):
         path = home_path_of(value, name)
-        return _whole(path, lambda: mapped(path), "a whole .npy file of numbers")
+        return read_whole(path, lambda: mapped(path), "a whole .npy file of numbers")
     if isinstance(value, np.ma.MaskedArray) or (name == "images" and not isinstance(value, np.ndarray)):
         raise DataError(f"{name}: got {type(value).__name__}; allowed: a NumPy array, or the path of a .npy file")
     try:
@@ -226,7 +226,7 @@ def _array(value: Any, name: str) -> np.ndarray:
         raise DataError(f"{name}: got {validate.shown(value)}; allowed: integers or strings (M,)") from None
 
 
-def _whole(path: PathLike, read: Callable[[], _Result], allowed: str) -> _Result:
+def read_whole(path: PathLike, read: Callable[[], _Result], allowed: str) -> _Result:
     """Read a file; DataError where it cannot be read or is damaged."""
     from zipfile import BadZipFile
 

@@ -14,6 +14,7 @@ from fastconv import _validate as validate
 from fastconv._attributes import Declared
 from fastconv.backends import get_backend
 from fastconv.backends.contract.backend import Backend
+from fastconv.backends.contract.converting import unmasked
 from fastconv.backends.contract.types import Array, RandomKey
 from fastconv.data._order import drawn, shuffled
 from fastconv.data.augmentations import Augmentation, FlipCrop
@@ -337,8 +338,7 @@ def _arrays(dataset: Any) -> tuple[Array, ...]:
             raise DTypeError(
                 f"{name}: got {type(array).__name__}; allowed: an array (of a list numpy.asarray({name}) makes one)"
             )
-        if isinstance(array, np.ma.MaskedArray):
-            raise DTypeError(f"{name}: got a masked array, whose mask would be lost; allowed: an array without a mask")
+        unmasked(array, name)
     if x.dtype != np.uint8:
         x = x if x.dtype.isnative else x.astype(x.dtype.newbyteorder("="))
         if x.dtype not in validate.FLOATS:

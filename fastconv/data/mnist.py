@@ -37,12 +37,7 @@ class _IdxLayout:
 
 
 _MNIST = _IdxLayout(
-    "mnist",
-    ("mnist", "MNIST/raw", ""),
-    "http://yann.lecun.com/exdb/mnist/",
-    tuple("0123456789"),
-    0.1307,
-    0.3081,
+    "mnist", ("mnist", "MNIST/raw", ""), "http://yann.lecun.com/exdb/mnist/", tuple("0123456789"), 0.1307, 0.3081
 )
 _FASHION = _IdxLayout(
     "fashion-mnist",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, repeat
@@ -18,11 +17,11 @@ from fastconv.backends import get_backend
 from fastconv.backends.contract.types import Array
 from fastconv.data._directory import PathLike
 from fastconv.data._npy import mapped
-from fastconv.data.arrays import arrays
+from fastconv.data.arrays import arrays, read_whole
 from fastconv.data.dataset import Dataset
 from fastconv.data.loader import DataLoader
 from fastconv.errors import ArgumentError, DataError
-from fastconv.random import checked_seed
+from fastconv.random import checked_seed, derived
 
 _SETTINGS = ("shuffle", "augmentation", "drop_last", "dtype")  # of a `DataLoader`, one of which reads each file
 
@@ -130,7 +129,7 @@ class ShardFiles(Declared):
 
     def _loader(self, shard: int) -> DataLoader:
         images, labels = self.files[shard]
-        seed = int.from_bytes(hashlib.sha256(f"{self.seed}/shard {shard}".encode()).digest()[:8], "little")
+        seed = derived(self.seed, f"shard {shard}", size=8)
         data = arrays(images, labels, name=str(images), **self._normal)  # type: ignore[arg-type]  # by their names
         if self._normal["class_names"] is None and mapped(labels).dtype.kind == "U":
             raise ArgumentError(
@@ -187,11 +186,7 @@ def _try(shape: tuple[int, ...], mean: Any, std: Any, names: Any, settings: dict
 
 def _shape_in(path: Path) -> tuple[int, ...]:
     """Return the shape that a .npy file of images says that it has."""
-    try:
-        images = mapped(path)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else "a damaged or foreign file"
-        raise DataError(f"{path}: got {reason}; allowed: a whole .npy file of images") from error
+    images = read_whole(path, lambda: mapped(path), "a whole .npy file of images")
     if images.dtype != np.uint8 or images.ndim not in (3, 4):
         raise DataError(f"{path}: got {images.dtype} {images.shape}; allowed: uint8 (M, H, W, C) or (M, H, W)")
     return tuple(images.shape)

@@ -6,7 +6,7 @@ import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeGuard
 
 import numpy as np
 
@@ -264,6 +264,11 @@ class ListedLoss(DeclaredLoss):
             if value not in plain
         )
         return f"{type(self).__name__}({shown})"
+
+
+def is_listed(loss: Any) -> TypeGuard[ListedLoss]:
+    """Tell whether a loss is one of fastconv's list, which knows the mean over a batch from its parts."""
+    return isinstance(loss, ListedLoss) and type(loss).__call__ is ListedLoss.__call__
 
 
 @dataclass(frozen=True)

@@ -48,18 +48,11 @@ def _inception(channels: tuple[int, ...], *, norm: bool) -> Parallel:
 
 def _entrance() -> list[Layer]:
     """From 224 x 224 pixels to 28 x 28."""
-    norm = LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=1.0)
-    again = LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=1.0)
+    norm, again = (LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=1.0) for _ in range(2))
     return [
         *(Conv2d(64, 7, stride=2, padding=3), nn.ReLU(), MaxPool2d(3, stride=2, ceil_mode=True), norm),
-        *(
-            Conv2d(64, 1),
-            nn.ReLU(),
-            Conv2d(192, 3, padding=1),
-            nn.ReLU(),
-            again,
-            MaxPool2d(3, stride=2, ceil_mode=True),
-        ),
+        *(Conv2d(64, 1), nn.ReLU(), Conv2d(192, 3, padding=1), nn.ReLU()),
+        *(again, MaxPool2d(3, stride=2, ceil_mode=True)),
     ]
 
 

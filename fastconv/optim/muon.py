@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from fastconv import _validate as validate
+from fastconv._dense import prepare
 from fastconv.backends.contract.types import Array
 from fastconv.errors import ArgumentError
 from fastconv.kernels.scalars import Scalar
@@ -208,22 +209,16 @@ class Muon(RuledOptimizer):
         if x.shape[0] >= x.shape[1]:
             self._transposed_product(x, x, out)
             return
-        backend, precision = self.backend, get_precision()
-        weight = backend.prepare_dense_weight(
-            x, direction="backward_input", batch=x.shape[0], precision=precision, workspace=backend.pool
-        )
-        backend.dense_backward_input(x, weight, out=out, workspace=backend.pool)
+        weight = prepare(self.backend, x, "backward_input", x.shape[0])
+        self.backend.dense_backward_input(x, weight, out=out, workspace=self.backend.pool)
 
     def _times(self, x: Array, symmetric: Array, out: Array) -> None:
         """Multiply x by a symmetric matrix on its smaller side."""
         if x.shape[0] < x.shape[1]:
             self._transposed_product(symmetric, x, out)
             return
-        backend, precision = self.backend, get_precision()
-        weight = backend.prepare_dense_weight(
-            symmetric, direction="forward", batch=x.shape[0], precision=precision, workspace=backend.pool
-        )
-        backend.dense(x, weight, None, out=out, workspace=backend.pool)
+        weight = prepare(self.backend, symmetric, "forward", x.shape[0])
+        self.backend.dense(x, weight, None, out=out, workspace=self.backend.pool)
 
     def _transposed_product(self, a: Array, b: Array, out: Array) -> None:
         """Compute ``a.T @ b``."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
 from fastconv import _validate as validate
@@ -209,7 +209,7 @@ class Nested(Optimizer):
         return result[::-1]
 
     def snapshot(self) -> Snapshot:
-        inner = [array for o in self.optimizers for array in (o._done, *all_state_arrays(o))]
+        inner = [array for each in all_within(self.optimizers) for array in (each._done, *each._state_arrays())]
         return Snapshot(self.backend, [*self._state_arrays(), *inner])
 
     def __repr__(self) -> str:
@@ -238,10 +238,12 @@ def _inside(key: str, own: Mapping[str, Any]) -> str:
     return f"{_INNER}{key}" if key in own or key.startswith(_INNER) else key
 
 
-def all_state_arrays(optimizer: Optimizer) -> list[Array]:
-    """Return the arrays of state of an optimizer, and of those within it."""
-    inner = optimizer.optimizers if isinstance(optimizer, Nested) else ()
-    return [*optimizer._state_arrays(), *(array for each in inner for array in all_state_arrays(each))]
+def all_within(optimizers: Iterable[Optimizer]) -> Iterator[Optimizer]:
+    """Yield optimizers, each before those within it."""
+    for optimizer in optimizers:
+        yield optimizer
+        if isinstance(optimizer, Nested):
+            yield from all_within(optimizer.optimizers)
 
 
 class Combined(Nested):

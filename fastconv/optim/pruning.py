@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from fastconv.nn.core.layer import AbstractLayer
 from fastconv.nn.core.parameter import Parameter
 from fastconv.nn.core.undo import kept_unless_done
 from fastconv.optim.magnitude import SparsitySchedule, checked_mask, odd_values, smallest_pruned
-from fastconv.optim.nested import Nested
+from fastconv.optim.nested import Nested, all_within
 from fastconv.optim.optimizer import Optimizer
 from fastconv.optim.regions import Region, by_name, trained
 
@@ -294,9 +294,10 @@ class Pruning(Nested):
         self._mask(lambda region: region.grad)
         self.after()
         own = {parameter: view for _, parameter, view in self._views()}
-        for parameter, state in _states(self.optimizers):
-            if parameter in own:
-                self._mask_one(state, own[parameter])
+        for optimizer in all_within(self.optimizers):
+            for _, parameter, state in optimizer._views():
+                if parameter in own:
+                    self._mask_one(state, own[parameter])
         self._count()
 
     def _mask(self, array_of: Callable[[Region], Array]) -> None:
@@ -335,15 +336,6 @@ class Pruning(Nested):
     def _first(self, name: str, region: Region) -> Array:
         """Return a mask that keeps all that may be pruned."""
         return region.filled([(self.pruned, 1.0)])
-
-
-def _states(optimizers: Iterable[Optimizer]) -> Iterator[tuple[Parameter, Array]]:
-    """Yield each array that optimizers, and those within them, keep of a parameter."""
-    for optimizer in optimizers:
-        for _, parameter, view in optimizer._views():
-            yield parameter, view
-        if isinstance(optimizer, Nested):
-            yield from _states(optimizer.optimizers)
 
 
 def _chosen(parameters: Iterable[Parameter], layers: Layers, keep_last: bool) -> tuple[Parameter, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -89,17 +89,14 @@ class Region:
 
 def regions(parameters: Sequence[Parameter]) -> list[Region]:
     """Return the regions that parameters lie in, one for each arena."""
-    return list(_regions(parameters))
-
-
-def _regions(parameters: Sequence[Parameter]) -> Iterator[Region]:
-    arenas = {id(parameter.arena): parameter.arena for parameter in parameters}
-    for arena in arenas.values():
+    found: list[Region] = []
+    for arena in {id(parameter.arena): parameter.arena for parameter in parameters}.values():
         mine = tuple(parameter for parameter in parameters if parameter.arena is arena)
         begin, end = min(p.offset for p in mine), max(p.offset + p.size for p in mine)
         grad: Array = arena.grad
         places = {p: slice(p.offset - begin, p.offset - begin + p.size) for p in mine}
-        yield Region(mine, arena, begin, places, arena.data[begin:end], grad[begin:end])
+        found.append(Region(mine, arena, begin, places, arena.data[begin:end], grad[begin:end]))
+    return found
 
 
 def trained(parameters: Iterable[Parameter]) -> list[Parameter]:

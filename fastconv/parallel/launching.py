@@ -53,6 +53,11 @@ def threads_of(num_processes: int, threads: int | None, cores: int) -> int:
     return each
 
 
+def environment_of(threads: int, timeout: float) -> dict[str, str]:
+    """Return the environment of ranks with so many threads each, and so many seconds that they wait for each other."""
+    return {**os.environ, **dict.fromkeys(THREAD_VARIABLES, str(threads)), TIMEOUT_VARIABLE: str(timeout)}
+
+
 def launch(
     words: Sequence[str],
     num_processes: int,
@@ -113,9 +118,8 @@ def launch(
         raise ArgumentError("words: got none; allowed: a script, or -m and a module, and arguments")
     launcher = find_launcher(mpiexec)
     each = threads_of(num_processes, threads, len(os.sched_getaffinity(0)))
-    environment = {**os.environ, **dict.fromkeys(THREAD_VARIABLES, str(each)), TIMEOUT_VARIABLE: str(timeout)}
     programs = [words, *[words if restart is None else restart] * max_restarts]
-    return _run_until_done(programs, partial(_run_job, launcher, num_processes, environment))
+    return _run_until_done(programs, partial(_run_job, launcher, num_processes, environment_of(each, timeout)))
 
 
 def _run_until_done(programs: Sequence[Sequence[str]], run: Callable[[list[str], int], int]) -> int:

@@ -43,7 +43,7 @@ class Sender:
         self._buckets = [
             _Bucket(number, begin, end, _within(piece, begin, end))
             for number, piece in reversed(list(enumerate(pieces)))
-            for begin, end in cut(piece.end - piece.begin, piece.data.dtype.itemsize, largest)
+            for begin, end in cut(piece.end - piece.begin, piece.arena.data.dtype.itemsize, largest)
         ]
         self._unwritten: frozenset[Parameter] = frozenset()
         self._sent: list[Promise[None]] = []

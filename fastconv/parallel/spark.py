@@ -25,9 +25,8 @@ from typing import Any
 from fastconv import _validate as validate
 from fastconv.errors import ArgumentError, DependencyError, ParallelError
 from fastconv.parallel.called import result_of
-from fastconv.parallel.launching import THREAD_VARIABLES, die_with_parent, launch, threads_of
+from fastconv.parallel.launching import die_with_parent, environment_of, launch, threads_of
 from fastconv.parallel.manual import OutputReader, end, start_managers, wait_for
-from fastconv.parallel.watchdog import TIMEOUT_VARIABLE
 
 _LARGEST = 10 * 2**20  # bytes that a function may bring along: data are opened by each rank
 
@@ -192,13 +191,8 @@ class _Task:
         if number == 0:
             try:
                 each = threads_of(here, self.threads, len(os.sched_getaffinity(0)))
-                environment = {
-                    **os.environ,
-                    **dict.fromkeys(THREAD_VARIABLES, str(each)),
-                    TIMEOUT_VARIABLE: str(self.timeout),
-                }
                 hosts = [f"slot{i}" for i in range(len(addresses))]
-                job, proxies = start_managers(words, hosts, environment, said)
+                job, proxies = start_managers(words, hosts, environment_of(each, self.timeout), said)
             except Exception as error:  # every task must hear of it, or all wait
                 problem = f"{type(error).__name__}: {error}"
         try:

@@ -10,8 +10,9 @@ adds here, others add inside of MPI.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
@@ -69,15 +70,11 @@ def sum_in_order(
         mine[:count] = sent
     theirs = np.empty_like(mine, shape=(size, width))
     exchange(mine.reshape(size, width), theirs)
-    total = in_tree([from_bf16(row) if bf16 else row for row in theirs], _added)
+    total = in_tree([from_bf16(row) if bf16 else row for row in theirs], operator.add)
     whole = np.empty_like(mine, shape=(size, width))
     collect(to_bf16(total) if bf16 else total, whole)
     result = whole.reshape(-1)[:count]
     flat[...] = from_bf16(result) if bf16 else result
-
-
-def _added(first: Any, second: Any) -> Any:
-    return first + second
 
 
 def to_bf16(values: Array) -> Array:

@@ -13,7 +13,6 @@ from fastconv.backends.contract.types import Array
 from fastconv.errors import ArgumentError, DTypeError, ShapeError
 from fastconv.functional import conv2d
 from fastconv.nn import Conv2d, Sequential
-from fastconv.nn.model.checking import checked_layer
 from fastconv.plot.axes import DIVERGING, SEQUENTIAL, in_range, new_axes, new_grid, plain_names, pyplot, short
 from fastconv.plot.checking import by_name, class_names, in_single, listed, need_finite, on_host
 
@@ -132,7 +131,7 @@ def filters(layer: Conv2d, columns: int = 8) -> Figure:
     >>> len(figure.axes)
     8
     """
-    checked_layer(layer, "layer", Conv2d, "a built Conv2d")
+    validate.instance(layer, Conv2d, "layer", "a built Conv2d")
     weights = on_host(layer.weight.data, "layer", 4)
     columns = validate.at_least_one(columns, "columns")
     if weights.shape[2] not in (1, 3):
@@ -171,7 +170,7 @@ def feature_maps(model: Sequential, image: Array, *, per_layer: int = 8, layers:
     >>> len(figure.axes) >= 8
     True
     """
-    checked_layer(model, "model", Sequential, "a built Sequential")
+    validate.instance(model, Sequential, "model", "a built Sequential")
     x, per_layer = on_host(image, "image", 3), validate.at_least_one(per_layer, "per_layer")
     model.check_size((1, *x.shape), "image")
     if x.dtype.kind != "f":

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from fastconv import _validate as validate
 from fastconv.backends.contract.types import Shape
 from fastconv.errors import ArgumentError
 from fastconv.nn import Layer
-from fastconv.nn.model.checking import checked_layer
 from fastconv.plot.axes import COLOURS, new_axes, plain_names, pyplot
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def volumes(model: Layer, input_shape: Shape | None = None, ax: Axes | None = No
     True
     """
     pyplot()  # says what to install
-    summary = checked_layer(model, "model", Layer, "a layer, such as a Sequential").summary(input_shape)
+    summary = validate.instance(model, Layer, "model", "a layer, such as a Sequential").summary(input_shape)
     boxes: list[tuple[str, Shape]] = [("input", tuple(summary.input_shape))]
     for row in summary.rows:
         if row.output_shape != boxes[-1][1]:

@@ -14,7 +14,7 @@ from fastconv.metrics import ConfusionMatrix
 from fastconv.nn import Conv2d, Layer, Parameter
 from fastconv.report.runs import Run
 from fastconv.training.diagnostics import Machine, Profile, profile_layers
-from fastconv.training.logits import compute_logits
+from fastconv.training.logits import compute_logits, probabilities
 from fastconv.training.run_data import at_most, load_test
 
 _BATCH = 256
@@ -132,10 +132,7 @@ def look_into(run: Run, *, limit: int | None, timed: bool, machine: Machine | No
 def _judge(model: Layer, data: Dataset, about: Mapping[str, Any]) -> Judged:
     logits = compute_logits(model, data, _BATCH, about)
     counts = np.asarray(ConfusionMatrix()(model.backend.asarray(logits), model.backend.asarray(data.labels)))
-    logits = logits.astype(np.float64)
-    probability = np.exp(logits - logits.max(1, keepdims=True))
-    probability /= probability.sum(1, keepdims=True)
-    guesses = logits.argmax(1)
+    probability, guesses = probabilities(logits), logits.argmax(1)
     own = np.where(guesses == data.labels, 2.0, probability[np.arange(len(data)), data.labels])
     worst = [i for i in np.argsort(own, kind="stable")[:_WORST] if own[i] <= 1]
     names = data.class_names

@@ -26,6 +26,7 @@ from fastconv.report.runs import Run, key_figures, read_runs
 from fastconv.training.diagnostics import Machine, Profile, verdict
 from fastconv.training.entries import settings
 from fastconv.training.environment import versions
+from fastconv.training.logits import most_confused
 
 LIMIT = 300_000
 """Bytes of a page at most."""
@@ -224,11 +225,7 @@ def _compose(runs: Sequence[Run], findings: Sequence[Findings], reload_seconds: 
 
 
 def _render(
-    runs: Sequence[Run],
-    findings: Sequence[Findings],
-    detail: _Detail,
-    reload_seconds: float | None,
-    charts: _Charts,
+    runs: Sequence[Run], findings: Sequence[Findings], detail: _Detail, reload_seconds: float | None, charts: _Charts
 ) -> str:
     import jinja2
 
@@ -334,9 +331,6 @@ def _command(*words: str) -> str:
 def _judged(judged: Judged, detail: _Detail) -> dict[str, Any]:
     counts, names = judged.counts, judged.class_names
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    wrong = counts * (1 - np.eye(len(counts), dtype=counts.dtype))
-    order = np.argsort(-wrong, axis=None, kind="stable")[:10]
-    places = [divmod(int(place), len(counts)) for place in order if wrong.flat[place]]
     worst = [each for each in judged.worst if each.image.shape[2] in (1, 3)][: detail.images]
     return {
         "name": judged.name,
@@ -350,7 +344,7 @@ def _judged(judged: Judged, detail: _Detail) -> dict[str, Any]:
         if len(counts) <= _TABLE
         else None,
         "heat": pictures.heat(shares) if len(counts) > _TABLE else None,
-        "most": [(names[row], names[column], int(counts[row, column])) for row, column in places],
+        "most": [(names[row], names[column], int(counts[row, column])) for row, column in most_confused(counts)],
         "worst": [(each, pictures.small(each.image)) for each in worst],
     }
 

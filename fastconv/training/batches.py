@@ -132,7 +132,7 @@ def checked_batch(model: Layer, x: Any, y: Any, weight: Any = None, classes: Arr
         raise ShapeError(f"y: got shape {tuple(y.shape)}; allowed: one row for each of x, {tuple(x.shape)}")
     if weight is not None:
         validate.owned(backend, weight, "sample_weight")
-        weight = checked_weights(weight, "sample_weight", x.shape[0], on_host=backend.on_host)
+        weight = checked_weights(weight, x.shape[0], on_host=backend.on_host)
         weight = backend.asarray(weight, model.dtype)
     if classes is not None:
         if y.ndim != 1 or y.dtype.kind not in "iu":

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 from contextvars import ContextVar
 
+from fastconv._within import holding
 from fastconv.errors import DivergenceError
 from fastconv.training.callbacks import Callback, Training
 
@@ -22,11 +23,8 @@ def check_finite(
 ) -> None:
     """Raise DivergenceError, with what callbacks have to say of it, if the loss, or what `name` says, is not finite."""
     if not math.isfinite(value):
-        asking = _asking.set(True)
-        try:
+        with holding(_asking, True):
             found = [text for callback in callbacks if (text := callback.on_divergence(trainer))]
-        finally:
-            _asking.reset(asking)
         message = (
             f"{name}: got {value} in {where}epoch {trainer.epoch + 1}, before step {trainer.step + 1}, at a learning"
             f" rate of {trainer.optimizer.lr:g}; allowed: a finite one (a lower learning rate may help)"

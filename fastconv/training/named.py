@@ -82,9 +82,7 @@ def build(kind: str, spec: Mapping[str, Any], given: Mapping[str, Any]) -> Any:
     ArgumentError
         There is no such name or setting, one is missing, or its value is refused.
     """
-    name = canonical(kind, spec.get(NAME))
-    make = choices(kind)[name]
-    settings = checked_settings(f"{kind} {name}", make, _without_name(spec))
+    name, make, settings = _chosen(kind, spec)
     settings = {key: _built(kind, value, given) for key, value in _named(settings, _activation).items()}
     parameters = parameters_of(make)
     filled = {key: value for key, value in given.items() if key in parameters and key not in settings}
@@ -120,9 +118,7 @@ def resolved(kind: str, spec: Mapping[str, Any], *without: str) -> dict[str, Any
 
     What is in `without` is no setting.
     """
-    name = canonical(kind, spec.get(NAME))
-    make = choices(kind)[name]
-    settings = checked_settings(f"{kind} {name}", make, _without_name(spec), *without)
+    name, make, settings = _chosen(kind, spec, *without)
     settings = _named(settings, partial(canonical, _ACTIVATION))
     settings = {key: resolved(kind, each) if _is_spec(each) else each for key, each in settings.items()}
     return {NAME: name, **defaults(make, *without), **settings}
@@ -147,9 +143,7 @@ def checked_settings(what: str, make: Callable[..., Any], settings: Mapping[str,
 
 def check_numbers(kind: str, spec: Mapping[str, Any], *without: str) -> None:
     """Refuse names that are no settings, and numbers that are none; others are checked where the part is made."""
-    name = canonical(kind, spec.get(NAME))
-    make = choices(kind)[name]
-    settings = checked_settings(f"{kind} {name}", make, _without_name(spec), *without)
+    name, make, settings = _chosen(kind, spec, *without)
     declared = {scalar.name: partial(validate.scalar, declared=scalar) for scalar in getattr(make, "scalars", ())}
     for key in settings.keys() & declared:
         called(f"{kind} {name}", declared[key], {"value": settings[key]})
@@ -171,8 +165,12 @@ def _key(name: str) -> str:
     return name.lower().replace("-", "").replace("_", "").replace(" ", "")
 
 
-def _without_name(spec: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in spec.items() if key != NAME}
+def _chosen(kind: str, spec: Mapping[str, Any], *without: str) -> tuple[str, Callable[..., Any], dict[str, Any]]:
+    """Return the name in `spec` as the room has it, what has that name, and the settings, checked."""
+    name = canonical(kind, spec.get(NAME))
+    make = choices(kind)[name]
+    settings = {key: value for key, value in spec.items() if key != NAME}
+    return name, make, checked_settings(f"{kind} {name}", make, settings, *without)
 
 
 def _is_spec(value: Any) -> bool:

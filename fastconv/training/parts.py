@@ -65,21 +65,18 @@ def checked_loss(loss: Any) -> Any:
 
 def checked_optimizer(optimizer: Any, model: Layer) -> Optimizer:
     """Return an optimizer of parameters of this model and no others."""
-    if not isinstance(optimizer, Optimizer):
-        raise ArgumentError(
-            f"optimizer: got {validate.shown(optimizer)}; allowed: an optimizer, such as"
-            " fastconv.optim.Adam(model.parameters())"
-        )
+    allowed = "an optimizer, such as fastconv.optim.Adam(model.parameters())"
+    found: Optimizer = validate.instance(optimizer, Optimizer, "optimizer", allowed)
     parameters = model.parameters()
-    foreign = set(optimizer.parameters).difference(parameters)
+    foreign = set(found.parameters).difference(parameters)
     if foreign:
-        name = type(optimizer).__name__
+        name = type(found).__name__
         raise ArgumentError(
-            f"optimizer: got {name} of {len(optimizer.parameters)} parameters, {len(foreign)} of which are not, or no"
-            f" longer, of this model, such as {next(p for p in optimizer.parameters if p in foreign)!r}; allowed: one"
+            f"optimizer: got {name} of {len(found.parameters)} parameters, {len(foreign)} of which are not, or no"
+            f" longer, of this model, such as {next(p for p in found.parameters if p in foreign)!r}; allowed: one"
             f" of this model's parameters, {name}(model.parameters(), ...), made after build"
         )
-    return optimizer
+    return found
 
 
 def checked_schedule(schedule: Any) -> Callable[[int], float] | None:
@@ -102,34 +99,6 @@ def checked_schedule(schedule: Any) -> Callable[[int], float] | None:
         )
     checked: Callable[[int], float] = schedule
     return checked
-
-
-def checked_clip(clip: Any) -> Clip | None:
-    """Return a limit of gradients, or None."""
-    if clip is not None and not isinstance(clip, Clip):
-        raise ArgumentError(
-            f"clip: got {validate.shown(clip)}; allowed: None, ClipValue(1.0), ClipNorm(1.0), ClipGlobalNorm(1.0)"
-        )
-    return clip
-
-
-def checked_accumulate(accumulate: Any) -> int:
-    """Return a number of pieces."""
-    return validate.at_least_one(accumulate, "accumulate")
-
-
-def checked_capture(capture: Any) -> bool | None:
-    """Return whether steps are captured, or None."""
-    return None if capture is None else validate.truth(capture, "capture", "None, True, False")
-
-
-def checked_parallel(parallel: Any) -> DataParallel | None:
-    """Return how steps are shared, or None."""
-    if parallel is not None and not isinstance(parallel, DataParallel):
-        raise ArgumentError(
-            f"parallel: got {validate.shown(parallel)}; allowed: None, or fastconv.parallel.DataParallel(...)"
-        )
-    return parallel
 
 
 def check_together(
@@ -270,11 +239,8 @@ def check_restore(within: bool) -> None:
         )
 
 
-def checked_history(history: Any) -> History:
-    """Return a history."""
-    if not isinstance(history, History):
-        raise ArgumentError(f"history: got {validate.shown(history)}; allowed: a fastconv.History, such as History()")
-    return history
+def _instance(kind: Any, name: str, allowed: str) -> Callable[[Any], Any]:
+    return partial(validate.instance, kind=kind, name=name, allowed=allowed)
 
 
 CHECKS: Mapping[str, Callable[[Any], Any]] = {
@@ -283,12 +249,12 @@ CHECKS: Mapping[str, Callable[[Any], Any]] = {
     "schedule": checked_schedule,
     "callbacks": checked_callbacks,
     "metrics": checked_metrics,
-    "clip": checked_clip,
-    "accumulate": checked_accumulate,
+    "clip": _instance(Clip | None, "clip", "None, ClipValue(1.0), ClipNorm(1.0), ClipGlobalNorm(1.0)"),
+    "accumulate": partial(validate.at_least_one, name="accumulate"),
     "seed": random.checked_seed,
     "step": partial(validate.at_least, minimum=0, name="step"),
     "epoch": partial(validate.at_least, minimum=0, name="epoch"),
-    "history": checked_history,
-    "parallel": checked_parallel,
+    "history": _instance(History, "history", "a fastconv.History, such as History()"),
+    "parallel": _instance(DataParallel | None, "parallel", "None, or fastconv.parallel.DataParallel(...)"),
 }
 """What checks each attribute of a `Trainer`, but for the optimizer, which must be one of its model."""

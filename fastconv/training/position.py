@@ -32,12 +32,7 @@ class Position:
 
     def state_dict(self) -> dict[str, Any]:
         """Return it as numbers and NumPy arrays; waits for the device."""
-        return {
-            "batches": self.batches,
-            "done": self.done,
-            "seconds": self.seconds,
-            "totals": self.totals.state_dict(),
-        }
+        return {"batches": self.batches, "done": self.done, "seconds": self.seconds, "totals": self.totals.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take what `state_dict` gave.

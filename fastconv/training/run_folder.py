@@ -76,13 +76,10 @@ class RunFolder:
         if not os.path.isdir(found.directory):
             raise CheckpointError(f"run: got {shown!r}, which is no folder; allowed: the folder of a run")
         if not os.path.isfile(found.recipe_file):
-            half = (
-                " a run that was broken off before its first files were there, or of an older version,"
-                if (found.holds_run())
-                else ""
-            )
+            half = " a run that was broken off before its first files were there, or of an older version,"
             raise CheckpointError(
-                f"run: got {shown!r},{half} without {found.recipe_file.name}; allowed: the folder of a run"
+                f"run: got {shown!r},{half if found.holds_run() else ''} without {found.recipe_file.name}; allowed: the"
+                " folder of a run"
             )
         _ = found.recipe
         return found

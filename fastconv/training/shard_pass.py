@@ -6,35 +6,30 @@ What a shard computes is its share of the batch's loss and gradients: all shards
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextvars import Token
+from contextlib import nullcontext
 
 import numpy as np
 
 from fastconv import random
+from fastconv._within import holding
 from fastconv.backends.contract.types import Array
 from fastconv.errors import ArgumentError
 from fastconv.losses import Loss, loss_and_grad
-from fastconv.losses.listed import ListedLoss, Whole
+from fastconv.losses.listed import ListedLoss, Whole, is_listed
 from fastconv.nn import Layer
 from fastconv.nn.fused.steps import FusedStep, Pass, Watcher, watcher
 from fastconv.optim.optimizer import Optimizer
 from fastconv.training.captured import CapturedStep
-from fastconv.training.step import Batch, Done, StepSettings
+from fastconv.training.step import Batch, Done, StepSettings, scaled
 
 Share = Array | float | None
 """What a batch says of a shard's loss: what the mean divides by, or the shard's share of the rows; None of a sum."""
 
 
-def is_listed(loss: Loss) -> bool:
-    """Tell whether a loss is one of fastconv's list, which knows the mean over a batch from its parts."""
-    return isinstance(loss, ListedLoss) and type(loss).__call__ is ListedLoss.__call__
-
-
 def shard_loss(model: Layer, loss: Loss, predictions: Array, shard: Batch, share: Share) -> tuple[Array, Array]:
     """Return a shard's part of the loss of a batch, and its gradient."""
     _, targets, weight = shard
-    backend = model.backend
-    if isinstance(loss, ListedLoss) and is_listed(loss):
+    if is_listed(loss):
         targets = loss.of_part().checked_targets(targets, predictions.shape, predictions.dtype)
         return Whole(loss, targets, weight, share).part(predictions, 0, predictions.shape[0])
     if weight is not None:
@@ -43,12 +38,7 @@ def shard_loss(model: Layer, loss: Loss, predictions: Array, shard: Batch, share
             " over the whole batch is known"
         )
     value, gradient = loss_and_grad(loss, predictions, targets)
-    if share is None:
-        return value, gradient
-    mine, scaled = backend.empty((), value.dtype), backend.empty(gradient.shape, gradient.dtype)
-    backend.scale(value, factor=float(share), out=mine)
-    backend.scale(gradient, factor=float(share), out=scaled)
-    return mine, scaled
+    return (value, gradient) if share is None else scaled(model.backend, value, gradient, float(share))
 
 
 class Looking(Watcher):
@@ -87,12 +77,8 @@ def shard_pass(
         predictions, context = model.forward(shard.x, training=True)
         value, gradient = shard_loss(model, loss, predictions, shard, share)
         model.zero_grad()
-        token: Token[Watcher | None] | None = None if look is None else watcher.set(Looking(look))
-        try:
+        with nullcontext() if look is None else holding(watcher, Looking(look)):
             model.backward(gradient, context, needs_input_grad=False)
-        finally:
-            if token is not None:
-                watcher.reset(token)
         return Done(value, predictions)
 
     return random.in_stream(*stream, run)

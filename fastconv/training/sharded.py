@@ -22,7 +22,6 @@ from fastconv.backends.contract.types import Array
 from fastconv.errors import ArgumentError, ShapeError
 from fastconv.losses import Loss
 from fastconv.losses.listed import ListedLoss
-from fastconv.nn.core.meeting import Joining
 from fastconv.nn.core.parameter import Parameter, arena_slices
 from fastconv.nn.core.paths import paths_of
 from fastconv.nn.core.undo import arenas_of
@@ -32,12 +31,11 @@ from fastconv.optim.optimizer import Optimizer
 from fastconv.parallel.buckets import TreeSum, reduce_array
 from fastconv.parallel.data_parallel import DataParallel
 from fastconv.parallel.sending import Sender
-from fastconv.parallel.tree import gathered, in_tree
 from fastconv.training.captured import form_of, parts_of
 from fastconv.training.shard_pass import CapturedShard, shard_pass
 from fastconv.training.shards_together import pass_together
 from fastconv.training.step import Batch, Done, StepSettings
-from fastconv.training.whole_batch import GlobalBatch, Results, tell_of_batch
+from fastconv.training.whole_batch import GlobalBatch, Results, joined_by_all, tell_of_batch
 
 _FORMS = 4  # shapes of shards that are captured at once: those of a batch, and of the last one of an epoch
 
@@ -59,9 +57,8 @@ class ShardedStep:
         self.images = 0
         self._captured: OrderedDict[tuple[Any, ...], CapturedShard] = OrderedDict()
         self._parameters = [tensor for tensor in model.tensors() if isinstance(tensor, Parameter)]
-        self._buffers = [tensor for tensor in model.tensors() if not isinstance(tensor, Parameter)]
         self._arenas = [tensor.arena for tensor in model.tensors()]
-        self._statistics = arenas_of(self._buffers)
+        self._statistics = arenas_of(model.buffers())
         self.meets = any(isinstance(layer, SyncBatchNorm) for layer in model.walk())
         pieces = arena_slices(self._parameters)
         count = len(parallel.own)
@@ -208,7 +205,8 @@ class ShardedStep:
             stream = (self._how.seed, self._stream(number, place))
             return shard_pass(self._model, self._loss, shards[place], share=shares[place], stream=stream)
 
-        own = pass_together(self._model, [partial(one, place) for place in range(len(shards))], self._join)
+        passes = [partial(one, place) for place in range(len(shards))]
+        own = pass_together(self._model, passes, partial(joined_by_all, self._parallel))
         for place, (done, grads, statistics) in enumerate(own):
             results.add(shards[place], done)
             for mine, theirs in zip(self._tree.arrays, grads, strict=True):
@@ -218,11 +216,6 @@ class ShardedStep:
             self._count_moves(place, shards[place], whole, before)
             if place < len(shards) - 1:
                 self._tree.add(place)
-
-    def _join(self, values: list[np.ndarray], joining: Joining) -> np.ndarray:
-        """Join what the own shards bring with what those of other ranks do."""
-        mine, parallel = in_tree(values, joining), self._parallel
-        return in_tree(list(parallel.exchange.now(lambda: gathered(parallel.communicator, mine))), joining)
 
 
 def _written_often(model: Layer) -> set[Parameter]:

@@ -33,17 +33,16 @@ class _Tensors:
     """What the model's tensors point to while a shard has its turn."""
 
     def __init__(self, model: Layer) -> None:
-        backend, tensors = model.backend, model.tensors()
-        self._parameters = [tensor for tensor in tensors if isinstance(tensor, Parameter)]
-        self._buffers = [tensor for tensor in tensors if not isinstance(tensor, Parameter)]
+        backend, buffers = model.backend, model.buffers()
+        self._parameters = [tensor for tensor in model.tensors() if isinstance(tensor, Parameter)]
         homes = {id(p.arena): backend.empty(p.arena.data.shape, p.arena.data.dtype) for p in self._parameters}
         for flat in homes.values():
             backend.fill(0.0, out=flat)  # of what gets no gradient, and between
         self.gradients = [homes[id(piece.arena)][piece.begin : piece.end] for piece in arena_slices(self._parameters)]
-        self.statistics = list(map(backend.copy_of, arenas_of(self._buffers)))
-        places = dict(zip([id(array) for array in arenas_of(self._buffers)], self.statistics, strict=True))
+        self.statistics = list(map(backend.copy_of, arenas_of(buffers)))
+        places = dict(zip([id(array) for array in arenas_of(buffers)], self.statistics, strict=True))
         self._targets = [(p, p.slice_of(homes[id(p.arena)])) for p in self._parameters]
-        self._arrays = [(b, b.slice_of(places[id(b.arena.data)])) for b in self._buffers]
+        self._arrays = [(b, b.slice_of(places[id(b.arena.data)])) for b in buffers]
         self._written = [False] * len(self._parameters)
 
     def take(self) -> None:

@@ -12,7 +12,7 @@ from fastconv.backends.contract.types import Array
 from fastconv.data.rows import bounds
 from fastconv.errors import ArgumentError
 from fastconv.losses import Loss, loss_and_grad
-from fastconv.losses.listed import ListedLoss
+from fastconv.losses.listed import is_listed
 from fastconv.nn import Layer, Parameter
 from fastconv.optim import Optimizer
 from fastconv.training.clipping import Clip
@@ -136,7 +136,7 @@ def _forward(model: Layer, loss: Loss, batch: Batch, accumulate: int) -> Iterato
 def _parts_of(model: Layer, loss: Loss, batch: Batch) -> Callable[[Array, int, int], tuple[Array, Array]]:
     """Return what gives a piece's share of the loss of a batch, and its gradient."""
     x, targets, weight = batch
-    if isinstance(loss, ListedLoss) and type(loss).__call__ is ListedLoss.__call__:
+    if is_listed(loss):
         whole = loss.whole(targets, (x.shape[0], *model.infer(x.shape[1:])), model.dtype, weight)
         return whole.part
     if weight is not None:
@@ -148,12 +148,14 @@ def _parts_of(model: Layer, loss: Loss, batch: Batch) -> Callable[[Array, int, i
 
     def part(predictions: Array, begin: int, end: int) -> tuple[Array, Array]:
         value, gradient = loss_and_grad(loss, predictions, targets[begin:end])
-        if of_sum:
-            return value, gradient
-        backend, share = model.backend, (end - begin) / x.shape[0]
-        mine, scaled = backend.empty((), value.dtype), backend.empty(gradient.shape, gradient.dtype)
-        backend.scale(value, factor=share, out=mine)
-        backend.scale(gradient, factor=share, out=scaled)
-        return mine, scaled
+        return (value, gradient) if of_sum else scaled(model.backend, value, gradient, (end - begin) / x.shape[0])
 
     return part
+
+
+def scaled(backend: Backend, value: Array, gradient: Array, share: float) -> tuple[Array, Array]:
+    """Return the share of a mean over a batch that a part of it has, and of its gradient, in arrays of their own."""
+    mine, own = backend.empty((), value.dtype), backend.empty(gradient.shape, gradient.dtype)
+    backend.scale(value, factor=share, out=mine)
+    backend.scale(gradient, factor=share, out=own)
+    return mine, own

@@ -142,7 +142,7 @@ class Trainer(Sharing):
         self.validates = self.stop = self.stop_now = self._fits = False
         self._left_off: Mapping[str, Any] | None = None
         self._running: Position | None = None
-        if parts.checked_capture(capture):
+        if capture is not None and validate.truth(capture, "capture", "None, True, False"):
             check_capture(self.model, self.loss, self.optimizer)
         self._capture, self._must_capture = model.backend.captures if capture is None else capture, bool(capture)
         self.parallel, self.seed = parallel, random.get_seed() if seed is None else seed

@@ -16,16 +16,18 @@ from fastconv.nn.model.model import Layer
 ClassWeight = Mapping[int, float] | Sequence[float] | np.ndarray
 
 
-def checked_weights(weight: Any, name: str, rows: int, *, on_host: bool = True) -> Array:
+def checked_weights(weight: Any, rows: int, *, on_host: bool) -> Array:
     """Return weights of `rows` samples, of any type of numbers; their values are not looked at if not on the host."""
     if not hasattr(weight, "shape") or not hasattr(weight, "dtype"):
-        weight = converting.on_host(weight, name=name)
+        weight = converting.on_host(weight, name="sample_weight")
     if weight.dtype.kind not in "biuf":
-        raise DTypeError(f"{name}: got {weight.dtype}; allowed: numbers")
+        raise DTypeError(f"sample_weight: got {weight.dtype}; allowed: numbers")
     if tuple(weight.shape) != (rows,):
-        raise ShapeError(f"{name}: got shape {tuple(weight.shape)}; allowed: ({rows},), one for each sample")
+        raise ShapeError(f"sample_weight: got shape {tuple(weight.shape)}; allowed: ({rows},), one for each sample")
     if on_host and weight.size and not (np.isfinite(weight).all() and (weight >= 0).all()):
-        raise ArgumentError(f"{name}: got {np.min(weight)} to {np.max(weight)}; allowed: finite numbers, 0 or above")
+        raise ArgumentError(
+            f"sample_weight: got {np.min(weight)} to {np.max(weight)}; allowed: finite numbers, 0 or above"
+        )
     return weight
 
 
@@ -71,7 +73,7 @@ def with_weights(train: Any, sample_weight: Any, *, of_arrays: bool) -> Any:
         )
     x, y = train
     rows = x.shape[0] if getattr(x, "shape", ()) else 0
-    return x, y, checked_weights(sample_weight, "sample_weight", rows, on_host=isinstance(sample_weight, np.ndarray))
+    return x, y, checked_weights(sample_weight, rows, on_host=isinstance(sample_weight, np.ndarray))
 
 
 def split_off(train: Any, share: Any, validation: Any, *, of_arrays: bool) -> tuple[Any, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -9,13 +10,14 @@ import numpy as np
 
 from fastconv.backends.contract.types import Array
 from fastconv.losses import Loss
-from fastconv.losses.listed import ListedLoss
+from fastconv.losses.listed import ListedLoss, is_listed
 from fastconv.metrics import Accuracy, Metric, Sums
 from fastconv.metrics.metric import summed
+from fastconv.nn.core.meeting import Joining
 from fastconv.nn.model.model import Layer
 from fastconv.parallel.data_parallel import DataParallel
 from fastconv.parallel.tree import gathered, in_tree
-from fastconv.training.shard_pass import Share, is_listed
+from fastconv.training.shard_pass import Share
 from fastconv.training.step import Batch, Done
 from fastconv.training.totals import Totals
 
@@ -48,8 +50,8 @@ def tell_of_batch(model: Layer, loss: Loss, parallel: DataParallel, shards: Sequ
     mine = np.array([[shard.x.shape[0], _divisor(model, loss, shard)] for shard in shards])
     of_all = parallel.exchange.now(lambda: gathered(parallel.communicator, mine)).reshape(-1, 2)
     rows, divisor = of_all[:, 0].astype(np.int64), None
-    if is_listed(loss) and getattr(loss, "reduction", "mean") == "mean":
-        divisor = model.backend.asarray(np.array([in_tree(list(of_all[:, 1]), _added)]))
+    if is_listed(loss) and loss.reduction == "mean":
+        divisor = model.backend.asarray(np.array([in_tree(list(of_all[:, 1]), operator.add)]))
     return GlobalBatch(rows, int(rows.sum()), divisor)
 
 
@@ -105,8 +107,7 @@ class Results:
 
     def of_all(self, parallel: DataParallel) -> Result:
         """Return what the shards of all ranks came to."""
-        mine = in_tree(self._found, _added)
-        total = in_tree(list(parallel.exchange.now(lambda: gathered(parallel.communicator, mine))), _added)
+        total = joined_by_all(parallel, self._found, operator.add)
         sums, place = {}, 3
         for each, form in self._forms.items():
             sums[each] = total[place : place + form.size].astype(form.dtype).reshape(form.shape)
@@ -114,6 +115,7 @@ class Results:
         return Result(float(total[0]), int(total[1]), float(total[2]), sums)
 
 
-def _added(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    total: np.ndarray = first + second
-    return total
+def joined_by_all(parallel: DataParallel, own: list[np.ndarray], joining: Joining) -> np.ndarray:
+    """Join what the own shards bring with what those of other ranks do, in the tree over all shards."""
+    mine = in_tree(own, joining)
+    return in_tree(list(parallel.exchange.now(lambda: gathered(parallel.communicator, mine))), joining)

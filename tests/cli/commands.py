@@ -19,6 +19,11 @@ COUNT = 20  # images a batch in the synthetic files of CIFAR-10
 def fails(capsys, *arguments):
     """Run a command that must fail on its input, and return its line on stderr."""
     assert main([str(part) for part in arguments]) == 2
+    return only_line(capsys)
+
+
+def only_line(capsys):
+    """Return the line on stderr, which must be the only one, and no traceback."""
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert error.count("\n") == 1

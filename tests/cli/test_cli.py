@@ -17,7 +17,7 @@ from fastconv.cli import gradcheck, main, warmup
 from fastconv.data import dataset
 from fastconv.training.diagnostics import machine
 
-from .commands import TINY, ascii_stream, fails, files_of, full_stream, stream_without_reader
+from .commands import TINY, ascii_stream, fails, files_of, full_stream, only_line, stream_without_reader
 
 NUMPY = ("--backend", "numpy")
 COMMANDS = {
@@ -44,14 +44,6 @@ def _quick(trained, monkeypatch):
     monkeypatch.setattr(warmup, "_run_once", lambda *_: None)
     monkeypatch.setattr(machine, "_SIDE", 32)
     monkeypatch.setattr(machine, "_NUMBERS", 1 << 12)
-
-
-def only_line(capsys):
-    """Return the line on stderr, which must be the only one, and no traceback."""
-    error = capsys.readouterr().err
-    assert error.startswith("error: ")
-    assert error.count("\n") == 1
-    return error
 
 
 def status(words):

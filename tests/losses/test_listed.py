@@ -12,7 +12,7 @@ from fastconv import losses, nn
 from fastconv.errors import ArgumentError
 from fastconv.kernels.losses import LOSSES as LIST
 from fastconv.losses import LOSSES
-from fastconv.losses.listed import ListedLoss
+from fastconv.losses.listed import ListedLoss, is_listed
 from fastconv.optim import SGD
 from tests.backends.emulator.emulated import emulator_or_skip
 
@@ -31,6 +31,16 @@ def test_every_loss_of_the_list_has_its_class():
         assert cls.__name__ == LIST[name].layer
         assert cls.__name__ in losses.__all__
         assert cls.function is LIST[name]
+
+
+def test_losses_of_the_list_are_known():
+    class Own(losses.SoftmaxCrossEntropy):
+        def __call__(self, predictions, targets, sample_weight=None):
+            return super().__call__(predictions, targets, sample_weight)
+
+    assert is_listed(losses.SoftmaxCrossEntropy())
+    assert not is_listed(Own())
+    assert not is_listed(lambda predictions, targets: None)
 
 
 @pytest.mark.parametrize("name", LOSSES)

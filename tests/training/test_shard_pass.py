@@ -6,18 +6,8 @@ import pytest
 import fastconv as fc
 from fastconv.errors import ArgumentError
 from fastconv.parallel import SingleProcess
-from fastconv.training.shard_pass import CapturedShard, is_listed
+from fastconv.training.shard_pass import CapturedShard
 from tests.training.ranks import by_ranks, digest, small_data, small_model, trainer_of
-
-
-def test_losses_of_the_list_are_known():
-    class Own(fc.losses.SoftmaxCrossEntropy):
-        def __call__(self, predictions, targets, sample_weight=None):
-            return super().__call__(predictions, targets, sample_weight)
-
-    assert is_listed(fc.losses.SoftmaxCrossEntropy())
-    assert not is_listed(Own())
-    assert not is_listed(lambda predictions, targets: None)
 
 
 def test_weights_of_rows_need_a_loss_of_the_list():

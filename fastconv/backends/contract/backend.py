@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar
 
 import numpy as np
@@ -77,9 +77,8 @@ class Backend(Normalisations):
         """Return what `fastconv info` shows of what it computes on; nothing if there is nothing to tell."""
         return {}
 
-    @abc.abstractmethod
     def synchronize(self) -> None:
-        """Wait until everything asked for is computed. Nothing on the CPU."""
+        """Wait until everything asked for is computed; on the CPU, and emulated, it is when a call returns."""
 
     def free_memory(self) -> int:
         """Give the memory that is kept for coming arrays back to the system; return how many bytes that was."""
@@ -90,9 +89,8 @@ class Backend(Normalisations):
         """Threads of the host that an operation uses at most; what was captured goes on with those of that time."""
         return 1
 
-    @abc.abstractmethod
     def set_num_threads(self, count: int) -> None:
-        """Use at most `count` threads from now on; the GPU backend ignores it. Results do not depend on it."""
+        """Use at most `count` threads of this package from now on; results do not depend on it."""
 
     def capture(self, function: Callable[[], None]) -> Callable[[], bool] | None:
         """Return what repeats the operations that `function` calls, on the same arrays and with the same numbers.
@@ -104,7 +102,8 @@ class Backend(Normalisations):
         The result returns True; or False if it came to a value that is not finite, for which `function` would choose
         another kernel, or to an error in one, which `function` raises: then nothing after that place was computed.
         """
-        return None
+        parts = self.capture_parts(lambda cut: function())
+        return None if parts is None else parts[0]
 
     def code_state(self) -> int:
         """Return a number that changes when a kernel of somebody's own is declared: a repeat runs those from before."""
@@ -113,17 +112,14 @@ class Backend(Normalisations):
     def capture_parts(self, function: Callable[[Callable[[], None]], None]) -> Sequence[Callable[[], bool]] | None:
         """`capture` of a function that is called with `cut`: what it does after a call of that becomes another part.
 
-        All parts are to be repeated in their order, up to one that returns False. There may be one alone, for a backend
-        that does not cut.
+        All parts are to be repeated in their order, up to one that returns False.
         """
-        whole = self.capture(lambda: function(lambda: None))
-        return None if whole is None else [whole]
+        return None
 
-    @contextmanager
-    def trace(self, note: Callable[[str], Callable[[], None] | None]) -> Iterator[None]:
+    def trace(self, note: Callable[[str], Callable[[], None] | None]) -> AbstractContextManager[None]:
         """Within this, `note` gets the name of each kernel that this thread launches, before it runs.
 
         If it returns a function, that is called when the kernel has ended; on a device that waits for it. Several that
         were captured together are told of together, without their ends.
         """
-        yield
+        return nullcontext()

@@ -111,12 +111,6 @@ class TrainingOperations(LayerOperations):
 
     @abc.abstractmethod
     def gram_polynomial(
-        self,
-        gram: Array,
-        square: Array,
-        norm: Array | None,
-        *,
-        coefficients: tuple[float, float, float],
-        out: Array,
+        self, gram: Array, square: Array, norm: Array | None, *, coefficients: tuple[float, float, float], out: Array
     ) -> None:
         """``out = (a * I + b * gram + c * square) / norm[0]``, with 1 for a norm that is None; all (n, n)."""

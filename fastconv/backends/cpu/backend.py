@@ -6,8 +6,8 @@ Where a kernel cannot do in one pass what an operation asks for, those compose i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from functools import partial
 from typing import Any, final, get_args
@@ -98,10 +98,6 @@ class NumbaBackend(Backend):
     def pool(self, pool: Workspace) -> None:
         self._pool = pool
 
-    def capture(self, function: Callable[[], None]) -> Callable[[], bool] | None:
-        parts = self.capture_parts(lambda cut: function())
-        return None if parts is None else parts[0]
-
     def capture_parts(self, function: Callable[[Callable[[], None]], None]) -> list[Callable[[], bool]] | None:
         # Both are put back as they were, and not by what `set` returns: an interrupt may come before that is kept.
         pool, outer, program_outside = Pool(), _captured_pool.get(), launch._local.program
@@ -152,9 +148,6 @@ class NumbaBackend(Backend):
     def facts(self) -> Mapping[str, str]:
         return machine.facts()
 
-    def synchronize(self) -> None:
-        """Return at once: every launch waits for its tasks."""
-
     def free_memory(self) -> int:
         return self._pool.release()  # never that of what is being captured
 
@@ -169,10 +162,9 @@ class NumbaBackend(Backend):
         except ValueError as error:
             raise ArgumentError(str(error)) from None
 
-    @contextmanager
-    def trace(self, note: Callable[[str], Callable[[], None] | None]) -> Iterator[None]:
-        with launch.trace(note):
-            yield
+    def trace(self, note: Callable[[str], Callable[[], None] | None]) -> AbstractContextManager[None]:
+        tracing: AbstractContextManager[None] = launch.trace(note)
+        return tracing
 
     conv2d_reasons = staticmethod(conv.conv2d_reasons)
     prepare_conv2d_weight = staticmethod(conv.prepare_conv2d_weight)

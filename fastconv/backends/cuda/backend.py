@@ -6,8 +6,8 @@ Arrays, pool and device are the subclasses'.
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from itertools import pairwise
 from pathlib import Path
 from types import MethodType
@@ -77,9 +77,6 @@ class CudaBackend(Backend):
                 " unpack it, or install it with pip"
             )
 
-    def capture(self, function: Callable[[], None]) -> Callable[[], bool]:
-        return self.capture_parts(lambda cut: function())[0]
-
     def capture_parts(self, function: Callable[[Callable[[], None]], None]) -> list[Callable[[], bool]]:
         ends: list[int] = []
         # No warnings of what somebody's own code computes from memory that nothing was written to.
@@ -88,7 +85,7 @@ class CudaBackend(Backend):
         return [self._replay(launches[begin:end]) for begin, end in pairwise([0, *ends, len(launches)])]
 
     def _replay(self, launches: Sequence[Launch]) -> Callable[[], bool]:
-        repeat = self._repeat(launches)
+        repeat = self._repeat(launches)  # a CUDA graph knows of arrays only the addresses: `launches` hold them
 
         def replay() -> bool:
             ends = self.device.tell(launches)
@@ -103,8 +100,7 @@ class CudaBackend(Backend):
     def _repeat(self, launches: Sequence[Launch]) -> Callable[[], None]:
         """Return what runs these launches."""
 
-    @contextmanager
-    def trace(self, note: Callable[[str], Callable[[], None] | None]) -> Iterator[None]:
+    def trace(self, note: Callable[[str], Callable[[], None] | None]) -> AbstractContextManager[None]:
         def begins(launch: Launch) -> Callable[[], None] | None:
             ended = note(launch.kernel.name)
             if ended is None:
@@ -116,8 +112,8 @@ class CudaBackend(Backend):
 
             return ends
 
-        with self.device.listening(begins):
-            yield
+        listening: AbstractContextManager[None] = self.device.listening(begins)
+        return listening
 
     conv2d_reasons = OnDevice(operations.conv2d_reasons)
     prepare_conv2d_weight = OnDevice(operations.prepare_conv2d_weight)

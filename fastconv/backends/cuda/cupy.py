@@ -59,9 +59,6 @@ class CupyBackend(CudaBackend):
     def synchronize(self) -> None:
         self._cupy.cuda.get_current_stream().synchronize()
 
-    def set_num_threads(self, count: int) -> None:
-        """Nothing: the GPU has its own."""
-
     def _repeat(self, launches: Sequence[Launch]) -> Callable[[], None]:
         """Return what replays the launches as one CUDA graph, on the stream that is current then."""
         cupy = self._cupy
@@ -80,18 +77,7 @@ class CupyBackend(CudaBackend):
                     stream.end_capture()
                 raise
             graph = stream.end_capture()
-        return CapturedGraph(graph, tuple(launches), cupy)
-
-
-class CapturedGraph:
-    """A captured sequence of launches. It holds the arrays, of which a CUDA graph knows only the addresses."""
-
-    def __init__(self, graph: Any, launches: tuple[Launch, ...], cupy: Any) -> None:
-        self._graph, self._launches, self._cupy = graph, launches, cupy
-
-    def __call__(self) -> None:
-        """Replay it."""
-        self._graph.launch(self._cupy.cuda.get_current_stream())
+        return lambda: graph.launch(cupy.cuda.get_current_stream())
 
 
 class CupyDevice(LaunchList):

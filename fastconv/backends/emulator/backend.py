@@ -46,21 +46,14 @@ class EmulatorBackend(CudaBackend):
     def to_numpy(self, array: Array) -> np.ndarray:
         return np.array(array, copy=True, subok=False)
 
-    def synchronize(self) -> None:
-        """Nothing: a launch has ended when it returns."""
-
     def free_memory(self) -> int:
         return super().free_memory() + self._uploads.release()
 
-    def set_num_threads(self, count: int) -> None:
-        """Nothing: one thread runs all fibres."""
-
     def _repeat(self, launches: Sequence[Launch]) -> Callable[[], None]:
         """Return what runs the launches again, as a CUDA graph does on a GPU."""
-        kept = tuple(launches)
 
         def replay() -> None:
-            for launch in kept:
+            for launch in launches:
                 self.device.run(launch)
 
         return replay

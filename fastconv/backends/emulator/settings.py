@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
+from fastconv._within import holding
 from fastconv.errors import ArgumentError
 
 ORDERS = ("forward", "reverse", "skewed")
@@ -79,12 +79,6 @@ def current() -> Settings:
     return _override.get() or parse(os.environ.get(VARIABLE, ""))
 
 
-@contextmanager
-def using(settings: Settings) -> Iterator[None]:
+def using(settings: Settings) -> AbstractContextManager[None]:
     """Run kernels so within a ``with`` block, in this thread or task."""
-    before = _override.get()
-    try:
-        _override.set(settings)
-        yield
-    finally:
-        _override.set(before)
+    return holding(_override, settings)

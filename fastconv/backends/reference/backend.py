@@ -51,9 +51,3 @@ class NumpyBackend(
     def to_numpy(self, array: Array) -> np.ndarray:
         result: np.ndarray = array
         return result
-
-    def synchronize(self) -> None:
-        """Return at once: NumPy has computed everything already."""
-
-    def set_num_threads(self, count: int) -> None:
-        """Do nothing: how many threads NumPy's matrix product takes is not ours to set."""

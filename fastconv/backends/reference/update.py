@@ -168,13 +168,7 @@ class NumpyUpdate(Backend):
         out[...] = gram / norm[0] ** 2
 
     def gram_polynomial(
-        self,
-        gram: Array,
-        square: Array,
-        norm: Array | None,
-        *,
-        coefficients: tuple[float, float, float],
-        out: Array,
+        self, gram: Array, square: Array, norm: Array | None, *, coefficients: tuple[float, float, float], out: Array
     ) -> None:
         a, b, c = coefficients
         out[...] = (a * np.eye(len(gram)) + b * gram + c * square) / (1 if norm is None else norm[0])

@@ -30,6 +30,23 @@ def add_up(backend: Backend, arrays: Sequence[Array], owned: Sequence[bool]) -> 
     return total
 
 
+def joined(layer: Layer, mode: str, arrays: Sequence[Array], owned: Sequence[bool]) -> Array:
+    """Return the sum of the arrays, as `add_up` does, or all their channels."""
+    if mode == "sum":
+        return add_up(layer.backend, arrays, owned)
+    y = layer.backend.empty((*arrays[0].shape[:-1], sum(array.shape[-1] for array in arrays)), layer.dtype)
+    layer.backend.concatenate(arrays, out=y)
+    return y
+
+
+def parted(layer: Layer, grad_output: Array, shapes: Sequence[Shape]) -> list[Array]:
+    """Return the gradients of arrays of these shapes whose channels were joined."""
+    grad_output = layer.check_grad(grad_output, (*shapes[0][:-1], sum(shape[-1] for shape in shapes)))
+    parts = [layer.backend.empty(shape, grad_output.dtype) for shape in shapes]
+    layer.backend.split(grad_output, outs=parts)
+    return parts
+
+
 class _Branches(Layer):
     """Layers beside each other on the same input; a subclass says which, and what shapes of their outputs fit."""
 
@@ -60,13 +77,7 @@ class _Branches(Layer):
 
     def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
         contexts, shapes = self.check_context(context, 2)
-        if self.mode == "sum":
-            parts = [grad_output] * len(shapes)
-        else:
-            joined = (*shapes[0][:-1], sum(shape[-1] for shape in shapes))
-            grad_output = self.check_grad(grad_output, joined)
-            parts = [self.backend.empty(shape, grad_output.dtype) for shape in shapes]
-            self.backend.split(grad_output, outs=parts)
+        parts = [grad_output] * len(shapes) if self.mode == "sum" else parted(self, grad_output, shapes)
         grads = [
             branch.backward(part, context, needs_input_grad=needs_input_grad)
             for (_, branch), part, context in zip(self.children(), parts, contexts, strict=True)
@@ -88,11 +99,7 @@ class _Branches(Layer):
         (N, ..., C) array
             Of the shape that `infer` says.
         """
-        if self.mode == "sum":
-            return add_up(self.backend, outputs, [branch.owns_output for _, branch in self.children()])
-        y = self.backend.empty((*outputs[0].shape[:-1], sum(output.shape[-1] for output in outputs)), self.dtype)
-        self.backend.concatenate(outputs, out=y)
-        return y
+        return joined(self, self.mode, outputs, [branch.owns_output for _, branch in self.children()])
 
     def _fit(self, shapes: Sequence[Shape]) -> Shape:
         """Return the shape of what `join` gives, of one array for each branch."""

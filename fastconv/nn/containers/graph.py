@@ -8,8 +8,8 @@ from typing import Any, cast
 from fastconv._attributes import computes_as, is_ours
 from fastconv.backends.contract.types import Array, Shape
 from fastconv.errors import ArgumentError, ShapeError
-from fastconv.nn.containers.branches import add_up
-from fastconv.nn.containers.wiring import INPUT, Node, Segment, as_nodes, as_outputs, cut, uses
+from fastconv.nn.containers.branches import add_up, joined, parted
+from fastconv.nn.containers.wiring import INPUT, Node, as_nodes, as_outputs, cut, uses
 from fastconv.nn.core.freezing import freezing_state
 from fastconv.nn.core.layer import Chain, Context, FrozenForward
 from fastconv.nn.core.outputs import check_one
@@ -163,8 +163,8 @@ class Graph(Layer):
             grad, _ = grads.pop(segment.name)
             plan = self.plans[i]
             if plan is None:
-                parts = self._parted(segment, grad, contexts[i])
-                owned = segment.join == "concatenate"
+                shapes, owned = contexts[i], segment.join == "concatenate"
+                parts = parted(self, grad, shapes) if owned else [self.check_grad(grad, shapes[0])] * len(shapes)
             else:
                 parts, owned = [plan.backward(grad, contexts[i], needs_input_grad=wanted)], plan.owns_grad
             for source, part in zip(segment.sources, parts, strict=True):
@@ -180,7 +180,8 @@ class Graph(Layer):
             if segment.join is None:
                 values[segment.name] = compute(i, arrays[0])
             else:
-                values[segment.name] = self._joined(segment, arrays)
+                owned = [self._owned[source] for source in segment.sources]
+                values[segment.name] = joined(self, segment.join, arrays, owned)
                 if shapes is not None:
                     shapes[i] = [array.shape for array in arrays]
             del arrays
@@ -190,23 +191,6 @@ class Graph(Layer):
                     del values[source]  # its memory may be taken again
         results = tuple(values[name] for name in self.outputs)
         return results if len(results) > 1 else results[0]
-
-    def _joined(self, segment: Segment, arrays: Sequence[Array]) -> Array:
-        if segment.join == "sum":
-            return add_up(self.backend, arrays, [self._owned[source] for source in segment.sources])
-        shape = (*arrays[0].shape[:-1], sum(array.shape[-1] for array in arrays))
-        y = self.backend.empty(shape, self.dtype)
-        self.backend.concatenate(arrays, out=y)
-        return y
-
-    def _parted(self, segment: Segment, grad: Array, shapes: Sequence[Shape]) -> Sequence[Array]:
-        """Return the gradients of what a segment joined."""
-        if segment.join == "sum":
-            return [self.check_grad(grad, shapes[0])] * len(shapes)
-        grad = self.check_grad(grad, (*shapes[0][:-1], sum(shape[-1] for shape in shapes)))
-        parts = [self.backend.empty(shape, grad.dtype) for shape in shapes]
-        self.backend.split(grad, outs=parts)
-        return parts
 
     def _add(self, grads: dict[str, tuple[Array, bool]], name: str, grad: Array, *, owned: bool) -> None:
         """Add to the gradient of a node; `owned` as `AbstractLayer.owns_grad`."""

@@ -7,8 +7,13 @@ from collections.abc import Iterator, Sequence
 from fastconv.nn.containers.graph import Graph
 from fastconv.nn.containers.sequential import Sequential
 from fastconv.nn.core.layer import AbstractLayer
-from fastconv.nn.fused.plan import Plan
+from fastconv.nn.fused.plan import Plan, make_plan
 from fastconv.nn.fused.steps import FusedStep
+
+
+def plan_of(model: AbstractLayer) -> Plan:
+    """Return how a built model runs, of anything but a `Sequential` as one layer."""
+    return model.plan if isinstance(model, Sequential) else make_plan((model,))
 
 
 def all_steps(part: Plan | FusedStep | AbstractLayer) -> Iterator[FusedStep]:

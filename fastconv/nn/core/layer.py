@@ -34,7 +34,7 @@ from fastconv.nn.core.checking import Checking
 from fastconv.nn.core.habits import ABSENT, ARGUMENT_HABITS, HABITS, INFERRED
 from fastconv.nn.core.parameter import Buffer, Parameter
 from fastconv.nn.core.returned import check_results
-from fastconv.nn.core.rewired import held_layers
+from fastconv.nn.core.rewired import held_layers, other_layers
 from fastconv.nn.core.scope import Home, Scope
 
 Context = Any
@@ -319,10 +319,7 @@ class AbstractLayer(Checking):
     def check_layers(self) -> None:
         """Refuse a model with other layers: names and optimizers are of those that it was built with."""
         if self._has_others():
-            raise ArgumentError(
-                f"layers: got others than this {type(self).__name__} was built with; allowed: after build(input_shape),"
-                " where layers that are built keep their values"
-            )
+            raise other_layers(self)
 
     def is_trained(self) -> bool:
         """Tell whether there are parameters that are not frozen, its own or inside.

@@ -345,17 +345,6 @@ class ArenaSlice:
     begin: int
     end: int
 
-    @property
-    def data(self) -> Array:
-        """The values, flat, with the gaps between parameters."""
-        return self.arena.data[self.begin : self.end]
-
-    def trained(self) -> list[ArenaSlice]:
-        """Return the pieces of it that are not frozen: itself alone, if nothing is."""
-        if any(parameter.is_frozen for parameter in self.parameters):
-            return arena_slices(parameter for parameter in self.parameters if not parameter.is_frozen)
-        return [self]
-
     def grad(self) -> Array:
         """Return the gradients, flat; those that nothing was added to are zero."""
         for parameter in self.parameters:

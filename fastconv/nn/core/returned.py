@@ -15,6 +15,7 @@ from fastconv._calls import tells_habits
 from fastconv.backends.contract.types import Array
 from fastconv.errors import ArgumentError
 from fastconv.nn.core.checking import Checking
+from fastconv.nn.core.outputs import of_each
 
 DECLARED = "setup(self, input_shape, scope), which declares parameters and returns the shape of the output"
 _Forward = Callable[..., tuple[Array, Any]]
@@ -41,9 +42,7 @@ def _checked_forward(forward: _Forward) -> _Forward:
                 " which is None where it is not in training"
             )
         y, context = result
-        several = isinstance(y, tuple)
-        ys = tuple(layer.check_result(each, "output") for each in (y if several else (y,)))
-        return (ys if several else ys[0]), context
+        return of_each(y, lambda each: layer.check_result(each, "output")), context
 
     return run
 

@@ -108,9 +108,9 @@ class ConvActivation(_Convolution):
         return (*own, *Pooled.operations(self))
 
     @property
-    def offers(self) -> tuple[type[Ending], Activation] | None:
+    def offers(self) -> tuple[type[Ending], Activation, BatchNorm2d | None] | None:
         """The activation, where it is the last."""
-        return (ActivationEnding, self._activation) if self.tail.pool is None else None
+        return (ActivationEnding, self._activation, None) if self.tail.pool is None else None
 
     @property
     def _activation(self) -> Activation:
@@ -197,15 +197,10 @@ class ConvNorm(_Convolution):
         return self.tail.after("batch_norm_backward") if self.after.takes is None else "batch_norm_backward_apply"
 
     @property
-    def offers(self) -> tuple[type[Ending], Activation] | None:
+    def offers(self) -> tuple[type[Ending], Activation, BatchNorm2d | None] | None:
         """Activation and normalisation, where they are the last."""
-        activation = self.tail.activation
-        return None if activation is None or self.tail.pool is not None else (NormEnding, activation.activation)
-
-    @property
-    def norm_at_end(self) -> BatchNorm2d | None:
-        """See `FusedStep`."""
-        return self.norm
+        activation, pool = self.tail.activation, self.tail.pool
+        return None if activation is None or pool is not None else (NormEnding, activation.activation, self.norm)
 
     @property
     def stored(self) -> tuple[str, ...]:

@@ -59,12 +59,12 @@ def _link(first: FusedStep, second: FusedStep, native: Mapping[str, Native]) -> 
     """
     stored = first.stores and second.reads_stored
     if first.offers is not None:
-        ending, activation = first.offers
+        ending, activation, norm = first.offers
         if ending is ActivationEnding and second.takes_activations:
             return Link(stored=True, end=ending, activation=activation.name)
         saves = Epilogue(activation=activation) in native.get(NormEnding.operation, Native())
         if ending is NormEnding and second.opening is not None and saves:
-            return Link(stored=stored, end=ending, activation=activation.name, norm=first.norm_at_end)
+            return Link(stored=stored, end=ending, activation=activation.name, norm=norm)
     return Link(stored=stored)
 
 

@@ -14,7 +14,7 @@ from fastconv.nn.core.freezing import freezing_state
 from fastconv.nn.core.layer import AbstractLayer, Context, FrozenForward
 from fastconv.nn.fused.endings import Wanted
 from fastconv.nn.fused.patterns import find_steps
-from fastconv.nn.fused.steps import Alone, FusedStep, run_backward
+from fastconv.nn.fused.steps import Alone, FusedStep, frozen_steps, run_backward
 
 fusing: ContextVar[bool] = ContextVar("fusing", default=True)
 """Whether plans that are made in this thread run layers as one; `arrange_all` then settles all containers so."""
@@ -63,14 +63,7 @@ class Plan:
 
     def frozen(self) -> FrozenForward:
         """Return what computes them for inference."""
-        parts = [step.frozen() for step in self.steps]
-
-        def run(x: Array) -> Array:
-            for part in parts:
-                x = part(x)
-            return x
-
-        return run
+        return frozen_steps(self.steps)
 
 
 def make_plan(layers: tuple[AbstractLayer, ...]) -> Plan:

@@ -12,7 +12,7 @@ from fastconv.kernels.pointwise import Activation
 from fastconv.nn.core.layer import AbstractLayer, Context, FrozenForward
 from fastconv.nn.fused.convolution import ConvNorm, convolve
 from fastconv.nn.fused.endings import Ending, Gradient, NormEnding, Wanted, convolution_backward
-from fastconv.nn.fused.steps import FusedStep, Link, run_backward, run_forward
+from fastconv.nn.fused.steps import FusedStep, Link, frozen_steps, run_backward, run_forward
 from fastconv.nn.layers.activations import PointwiseLayer
 from fastconv.nn.layers.conv import Conv2d
 from fastconv.nn.layers.norm import BatchNorm2d
@@ -93,14 +93,9 @@ class ResidualActivation(FusedStep):
         return False
 
     @property
-    def offers(self) -> tuple[type[Ending], Activation] | None:
+    def offers(self) -> tuple[type[Ending], Activation, BatchNorm2d | None] | None:
         """As its last convolution."""
         return self.last.offers
-
-    @property
-    def norm_at_end(self) -> BatchNorm2d | None:
-        """As its last convolution."""
-        return self.last.norm
 
     @property
     def reads_stored(self) -> bool:
@@ -168,12 +163,5 @@ class ResidualActivation(FusedStep):
     def frozen(self) -> FrozenForward:
         """Return the block with its normalisations folded."""
         last, tail = self.last.frozen_convolution(), self.last.tail
-        body, shortcut = [step.frozen() for step in self.body], self.shortcut.frozen()
-
-        def run(x: Array) -> Array:
-            value = x
-            for part in body:
-                value = part(value)
-            return convolve(last, tail, last.checked_input(value), last.dtype, shortcut(x))[0]
-
-        return run
+        body, shortcut = frozen_steps(self.body), self.shortcut.frozen()
+        return lambda x: convolve(last, tail, last.checked_input(body(x)), last.dtype, shortcut(x))[0]

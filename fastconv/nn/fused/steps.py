@@ -126,13 +126,8 @@ class FusedStep(abc.ABC):
         return [layer for layer in self.layers if layer.children()]
 
     @property
-    def offers(self) -> tuple[type[Ending], Activation] | None:
-        """The end that the next step may do backward, and the activation there."""
-        return None
-
-    @property
-    def norm_at_end(self) -> BatchNorm2d | None:
-        """The normalisation in that end, if there is one."""
+    def offers(self) -> tuple[type[Ending], Activation, BatchNorm2d | None] | None:
+        """The end that the next step may do backward, the activation there, and the normalisation if there is one."""
         return None
 
     @property
@@ -260,6 +255,18 @@ class Watcher(Protocol):
 
 watcher: ContextVar[Watcher | None] = ContextVar("watcher", default=None)
 """Whom the steps of all plans that run tell of it, in this thread: `fastconv.explain`."""
+
+
+def frozen_steps(steps: Sequence[FusedStep]) -> FrozenForward:
+    """Return what computes steps one after the other for inference."""
+    parts = [step.frozen() for step in steps]
+
+    def run(x: Array) -> Array:
+        for part in parts:
+            x = part(x)
+        return x
+
+    return run
 
 
 def run_forward(steps: Sequence[FusedStep], x: Array, *, training: bool) -> tuple[Array, tuple[Context, ...]]:

@@ -153,20 +153,7 @@ class ConvParts(Convolving):
         x : (N, H, W, C) array
             The input.
         """
-        if self.weight.is_frozen:
-            return
-        backend = self.backend
-        target = self.weight.grad_target()
-        backend.conv2d_backward_weight(
-            grad_output,
-            x,
-            geometry=self._plan(x.shape[1:]).geometry,
-            precision=get_precision(),
-            algorithm=get_algorithm(),
-            out=target,
-            workspace=backend.pool,
-        )
-        self.weight.add_grad(target)
+        self._add_weight_gradient(grad_output, x, self._plan(x.shape[1:]).geometry)
 
     def backward_input(
         self,

@@ -6,13 +6,11 @@ from typing import Any
 
 from fastconv._conv_transpose import Transposed, as_output_padding, transposed
 from fastconv._shapes import PaddingLike, PairLike
-from fastconv.algorithm import get_algorithm
 from fastconv.backends.contract.types import Array, Pair, Shape
 from fastconv.errors import ArgumentError
 from fastconv.kernels.epilogue import NO_EPILOGUE
 from fastconv.nn.core.layer import Context
 from fastconv.nn.layers.convolving import Convolving
-from fastconv.precision import get_precision
 
 
 class ConvTranspose2d(Convolving):
@@ -87,21 +85,17 @@ class ConvTranspose2d(Convolving):
         return y, (x if training else None)
 
     def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
-        backend, pool = self.backend, self.backend.pool
+        backend = self.backend
         x = self.check_context(context, "array")
         grad_output = self.check_grad(grad_output, self.output_shape(x.shape))
         geometry, _ = self._plan(x.shape[1:])
         self.backward_bias(grad_output)
-        if not self.weight.is_frozen:
-            target = self.weight.grad_target()
-            how: dict[str, Any] = {"precision": get_precision(), "algorithm": get_algorithm()}
-            backend.conv2d_backward_weight(x, grad_output, geometry=geometry, **how, out=target, workspace=pool)
-            self.weight.add_grad(target)
+        self._add_weight_gradient(x, grad_output, geometry)
         if not needs_input_grad:
             return None
         grad_input = backend.empty(x.shape, x.dtype)
         weight = self._prepare(geometry, grad_output.shape)
-        backend.conv2d(grad_output, weight, None, NO_EPILOGUE, out=grad_input, workspace=pool)
+        backend.conv2d(grad_output, weight, None, NO_EPILOGUE, out=grad_input, workspace=backend.pool)
         return grad_input
 
     def _plan(self, image_shape: Shape) -> Transposed:

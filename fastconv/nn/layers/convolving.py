@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from fastconv import _validate as validate
+from fastconv._convolution import prepare, weight_gradient
 from fastconv._shapes import PaddingLike, PairLike, as_pair, kept_padding
 from fastconv.algorithm import get_algorithm
 from fastconv.backends.contract.types import Array, ConvGeometry, Pair, PreparedWeight, Shape
@@ -116,14 +117,12 @@ class Convolving(Layer):
 
     def _prepare(self, geometry: ConvGeometry, input_shape: Shape) -> PreparedWeight:
         """Return the weight for one direction of a convolution from an input of this shape."""
-        backend, precision, algorithm = self.backend, get_precision(), get_algorithm()
-        prepare = partial(
-            backend.prepare_conv2d_weight,
-            self.weight.array,
-            geometry=geometry,
-            input_shape=input_shape,
-            precision=precision,
-            algorithm=algorithm,
-            workspace=backend.pool,
-        )
-        return self._prepared.get((geometry, input_shape, precision, algorithm), prepare)
+        fresh = partial(prepare, self.backend, self.weight.array, geometry, input_shape)
+        return self._prepared.get((geometry, input_shape, get_precision(), get_algorithm()), fresh)
+
+    def _add_weight_gradient(self, grad_output: Array, x: Array, geometry: ConvGeometry) -> None:
+        """Add the gradient of the weight, for this convolution of x; nothing is computed if it is frozen."""
+        if not self.weight.is_frozen:
+            target = self.weight.grad_target()
+            weight_gradient(self.backend, grad_output, x, geometry, target)
+            self.weight.add_grad(target)

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 from fastconv import _validate as validate
+from fastconv._dense import prepare
 from fastconv.backends.contract.types import Array, Direction, PreparedWeight, Shape
 from fastconv.errors import ShapeError
 from fastconv.nn.core.initializers import weight_and_bias
@@ -115,16 +116,8 @@ class Dense(Layer):
         return grad_input
 
     def _prepare(self, direction: Direction, batch: int) -> PreparedWeight:
-        backend, precision = self.backend, get_precision()
-        prepare = partial(
-            backend.prepare_dense_weight,
-            self.weight.array,
-            direction=direction,
-            batch=batch,
-            precision=precision,
-            workspace=backend.pool,
-        )
-        return self._prepared.get((direction, batch, precision), prepare)
+        fresh = partial(prepare, self.backend, self.weight.array, direction, batch)
+        return self._prepared.get((direction, batch, get_precision()), fresh)
 
     def _label(self) -> str:
         return f"Dense({self.out_features})"

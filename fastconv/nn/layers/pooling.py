@@ -50,12 +50,7 @@ class _Pool(Layer):
 
 class _Windows(_Pool):
     def __init__(
-        self,
-        kernel_size: PairLike,
-        stride: PairLike | None,
-        padding: PaddingLike,
-        dilation: PairLike,
-        ceil_mode: bool,
+        self, kernel_size: PairLike, stride: PairLike | None, padding: PaddingLike, dilation: PairLike, ceil_mode: bool
     ) -> None:
         self.kernel_size = as_pair(kernel_size, "kernel_size")
         self.stride = self.kernel_size if stride is None else as_pair(stride, "stride")

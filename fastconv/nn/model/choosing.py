@@ -10,15 +10,7 @@ from fastconv._nearest import nearest
 from fastconv.errors import ArgumentError
 from fastconv.nn.core.layer import AbstractLayer
 from fastconv.nn.core.parameter import Parameter
-
-
-def paths(model: AbstractLayer, path: str = "") -> dict[str, AbstractLayer]:
-    """Return all layers inside by their paths."""
-    found: dict[str, AbstractLayer] = {}
-    for name, child in model.children():
-        inner = f"{path}.{name}" if path else name
-        found |= {inner: child, **paths(child, inner)}
-    return found
+from fastconv.nn.core.paths import paths_of
 
 
 def chosen(model: AbstractLayer, names: Sequence[str]) -> list[Parameter]:
@@ -26,7 +18,7 @@ def chosen(model: AbstractLayer, names: Sequence[str]) -> list[Parameter]:
     if not names:
         return [tensor for tensor in model.tensors() if isinstance(tensor, Parameter)]
     _ = model.backend  # says so if it is not built
-    inside: dict[str, AbstractLayer] = {"": model, **paths(model)}
+    inside = {path: layer for layer, path in paths_of(model)}
     own = {
         f"{path}.{name}" if path else name: tensor
         for path, layer in inside.items()

@@ -27,6 +27,7 @@ from fastconv.nn.core.checking import warn_of_channels_first
 from fastconv.nn.core.freezing import set_frozen
 from fastconv.nn.core.habits import METHOD_HABITS
 from fastconv.nn.core.layer import AbstractLayer, arrange_all
+from fastconv.nn.core.outputs import parts_of
 from fastconv.nn.core.parameter import Buffer, Parameter, allocate
 from fastconv.nn.core.parameters import Parameters
 from fastconv.nn.core.rewired import held_layers
@@ -327,10 +328,9 @@ class Layer(AbstractLayer):
         results: list[Array] = []
         for begin in range(0, max(x.shape[0], 1), size):
             y = self(x[begin : begin + size])
-            parts = y if isinstance(y, tuple) else (y,)
             if not results:
-                results = [self.backend.empty((x.shape[0], *part.shape[1:]), part.dtype) for part in parts]
-            for part, result in zip(parts, results, strict=True):
+                results = [self.backend.empty((x.shape[0], *part.shape[1:]), part.dtype) for part in parts_of(y)]
+            for part, result in zip(parts_of(y), results, strict=True):
                 self.backend.copy(part, out=result[begin : begin + size])
         return tuple(results) if isinstance(y, tuple) else results[0]
 

@@ -70,11 +70,7 @@ def write_tensors(path: str | os.PathLike[str], tensors: Mapping[str, np.ndarray
     from safetensors.numpy import save
 
     arrays = {name: np.asarray(array, order="C") for name, array in tensors.items()}  # a scalar stays one
-    manifest = {
-        "version": VERSION,
-        "sha256": {name: _digest(array) for name, array in arrays.items()},
-        **metadata,
-    }
+    manifest = {"version": VERSION, "sha256": {name: _digest(array) for name, array in arrays.items()}, **metadata}
     text = json.dumps(manifest, sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()
     data = save(arrays, metadata={"format": FORMAT, "manifest": text, "manifest_sha256": digest})

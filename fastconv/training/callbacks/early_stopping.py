@@ -10,7 +10,7 @@ from typing import Any, get_args
 import numpy as np
 
 from fastconv import _validate as validate
-from fastconv.errors import ArgumentError, CheckpointError
+from fastconv.errors import CheckpointError
 from fastconv.nn.model.weights import host_tensors, set_tensors
 from fastconv.optim.schedules.plateau import Mode, counted
 from fastconv.training.callbacks.callback import Callback, Training, check_state
@@ -78,11 +78,8 @@ class EarlyStopping(Callback):
         baseline: float | None = None,
         restore_best: bool = False,
     ) -> None:
-        if not isinstance(monitor, str):
-            raise ArgumentError(
-                f"monitor: got {validate.shown(monitor)}; allowed: a name of the history, as 'val_loss'"
-            )
-        self.monitor, self.restore_best = monitor, validate.truth(restore_best, "restore_best")
+        self.monitor: str = validate.instance(monitor, str, "monitor", "a name of the history, as 'val_loss'")
+        self.restore_best = validate.truth(restore_best, "restore_best")
         self.mode: Mode = validate.one_of(mode, "mode", get_args(Mode))
         self.min_delta = validate.number(min_delta, "min_delta", low=0.0)
         self.patience = validate.at_least(patience, 0, "patience")

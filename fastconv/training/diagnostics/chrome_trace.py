@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 from fastconv._files import write_atomically
+from fastconv._within import holding
 from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.types import Array
 from fastconv.nn.core.layer import AbstractLayer
@@ -140,15 +141,11 @@ def trace_step(trainer: Trainer, x: Array, y: Array) -> ChromeTrace:
     copied.train_step(x, y)
     backend = copied.model.backend
     watch = _TraceWatch(backend, copied.model)
-    token = watcher.set(watch)
-    try:
-        with backend.trace(watch.launched):
-            ended = watch.begin("step", "step")
-            copied.train_step(x, y)
-            backend.synchronize()
-            ended()
-    finally:
-        watcher.reset(token)
+    with holding(watcher, watch), backend.trace(watch.launched):
+        ended = watch.begin("step", "step")
+        copied.train_step(x, y)
+        backend.synchronize()
+        ended()
     return ChromeTrace(backend.name, tuple(watch.events))
 
 

@@ -6,6 +6,7 @@ import copy
 from dataclasses import dataclass
 from typing import Protocol
 
+from fastconv._within import holding
 from fastconv.backends.contract.types import Array
 from fastconv.nn import Layer
 from fastconv.nn.core.layer import AbstractLayer, Context, arrange_all
@@ -52,11 +53,8 @@ def layerwise(model: Layer, look: Look) -> Layer:
     The copy has parameters, gradients and running statistics of its own. Results differ from the model's by rounding.
     """
     copied = copy.deepcopy(model)
-    token = fusing.set(False)
-    try:
+    with holding(fusing, False):
         arrange_all(copied)  # whatever containers there are: none may run layers past `_show`
-    finally:
-        fusing.reset(token)
     found: dict[int, Place] = {}
     for layer, path in paths_of(copied):
         if not layer.children() and id(layer) not in found:

@@ -10,15 +10,15 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from fastconv import _validate as validate
+from fastconv._within import holding
 from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.types import Array, Shape
 from fastconv.errors import ArgumentError
-from fastconv.nn import Layer, Sequential
-from fastconv.nn.containers.within import all_steps
+from fastconv.nn import Layer
+from fastconv.nn.containers.within import all_steps, plan_of
 from fastconv.nn.core.layer import Chain
 from fastconv.nn.core.outputs import bytes_of, ones_like
 from fastconv.nn.core.paths import paths_of
-from fastconv.nn.fused.plan import make_plan
 from fastconv.nn.fused.steps import FusedStep, Pass, run_forward, watcher
 from fastconv.nn.model.checking import checked_model
 from fastconv.nn.model.summary import visits
@@ -174,23 +174,19 @@ def profile_layers(model: Layer, x: Array, *, repeats: int = 5, machine: Machine
     if x.ndim < 2 or not x.shape[0]:
         raise ArgumentError(f"x: got shape {tuple(x.shape)}; allowed: (N, ..., C), a batch of at least one")
     model.check_size(tuple(x.shape), "x")
-    if machine is not None and not isinstance(machine, Machine):
-        raise ArgumentError(f"machine: got {validate.shown(machine)}; allowed: a Machine, or None to measure this one")
+    validate.instance(machine, Machine | None, "machine", "a Machine, or None to measure this one")
     machine = machine or measure_machine(backend)
     copied = copy.deepcopy(model)
-    plan = copied.plan if isinstance(copied, Sequential) else make_plan((copied,))
+    plan = plan_of(copied)
     macs = {visit.path: visit.layer.macs(visit.input_shape) for visit in visits(copied, tuple(x.shape[1:]))}
     watch = _TimingWatch(backend, {id(layer): macs[path] for layer, path in paths_of(copied) if path in macs})
-    token = watcher.set(watch)
-    try:
+    with holding(watcher, watch):
         for number in range(repeats + 1):
             if number == 1:
                 watch.times.clear()
             copied.zero_grad()
             y, context = run_forward(plan.steps, x, training=True)
             plan.backward(ones_like(y, backend), context, needs_input_grad=False)
-    finally:
-        watcher.reset(token)
     paths = {id(layer): path for layer, path in paths_of(copied)}
     rows = tuple(_row(seen, watch, paths, machine) for seen in watch.seen.values() if not _passes_on(seen.step))
     return Profile(backend.name, get_precision(), tuple(x.shape), machine, rows)

@@ -49,9 +49,9 @@ def _backward_weight_depthwise(device, grad_output, x, geometry, out, workspace)
         sum_rows(device, sums, out=out, workspace=workspace)
 
 
-def _splits(blocks, steps, least):
+def _splits(blocks, steps):
     """Return the number of parts, and the steps of each, for a sum of `steps` by so many blocks a part."""
-    parts = max(1, min(_WEIGHT_BLOCKS // blocks, steps // least))
+    parts = max(1, min(_WEIGHT_BLOCKS // blocks, steps // _LEAST_STEPS))
     each = -(-steps // parts)
     return -(-steps // each), each
 
@@ -66,7 +66,7 @@ def _backward_weight_plain(device, grad_output, x, geometry, out, workspace):
     rows = math.prod(geometry.kernel_size) * geometry.channels
     tiles = -(-rows // PLAIN_TILE) * -(-geometry.columns // PLAIN_TILE)
     steps = -(-math.prod(grad_output.shape[:3]) // _PLAIN_STEP)
-    splits, each = _splits(tiles * geometry.groups, steps, _LEAST_STEPS)
+    splits, each = _splits(tiles * geometry.groups, steps)
     sums = workspace.empty((splits, out.size), out.dtype)
     kernel = typed("conv2d_weight_plain.cu", "conv2d_weight_plain", x.dtype, *geometry.macros())
     numbers = (np.int32(each), *geometry.numbers(x.shape, grad_output.shape))
@@ -129,7 +129,7 @@ def _backward_weight_tensor(device, grad_output, x, geometry, math_, out, worksp
     strip = strip_of(written[2])
     strips = written[0] * written[1] * -(-written[2] // strip)
     steps = -(-strips // (_PIXELS // strip))
-    splits, each = _splits(tiles * tap_blocks * geometry.groups, steps, _LEAST_STEPS)
+    splits, each = _splits(tiles * tap_blocks * geometry.groups, steps)
     sums = workspace.empty((splits, out.size), np.float32)
     grid = (tiles, geometry.groups * tap_blocks, splits)
     arguments = (grad, operand, sums, np.int32(each), *geometry.numbers(read, written))

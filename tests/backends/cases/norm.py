@@ -81,6 +81,17 @@ def training(name: str, shape: tuple[int, ...], offset: float = 0.0) -> Case:
     )
 
 
+def backward_size(i: Arrays, g: np.ndarray, shape: tuple[int, ...], eps: float) -> dict:
+    """Magnitudes of the gradients of a normalisation, `g` being that of its output."""
+    axes = tuple(range(len(shape) - 1))
+    rstd = rstd_of(i["var"], eps)
+    z = (np.abs(i["x"]) + size_of(i["mean"])) * rstd
+    count = max(1, int(np.prod(shape[:-1])))
+    sum_g, sum_gz = g.sum(axes), (g * z).sum(axes)
+    grad_input = np.abs(i["gamma"]) * rstd * (g + sum_g / count + z * sum_gz / count)
+    return {"grad_input": grad_input, "grad_gamma": sum_gz, "grad_beta": sum_g}
+
+
 def backward(name: str, shape: tuple[int, ...], offset: float = 0.0) -> Case:
     axes, eps = tuple(range(len(shape) - 1)), eps_of(name)
 
@@ -103,12 +114,7 @@ def backward(name: str, shape: tuple[int, ...], offset: float = 0.0) -> Case:
         )
 
     def magnitude(i: Arrays, o: Arrays) -> dict:
-        g, rstd = np.abs(i["grad_output"]), rstd_of(i["var"], eps)
-        z = (np.abs(i["x"]) + np.abs(i["mean"])) * rstd
-        count = g.size // shape[-1]
-        sum_g, sum_gz = g.sum(axes), (g * z).sum(axes)
-        grad_input = np.abs(i["gamma"]) * rstd * (g + sum_g / count + z * sum_gz / count)
-        return {"grad_input": grad_input, "grad_gamma": sum_gz, "grad_beta": sum_g}
+        return backward_size(i, np.abs(i["grad_output"]), shape, eps)
 
     channels = shape[-1:]
     outputs = {"grad_input": shape, "grad_gamma": channels, "grad_beta": channels}

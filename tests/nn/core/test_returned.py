@@ -157,21 +157,7 @@ class Between(Before):
 
 @pytest.mark.parametrize("own", [Half, Said, Unseen, Before, Between])
 def test_what_numpy_computes_is_computed_in_each_step(own, backend, rng):
-    batches = [(rng.standard_normal((8, *SHAPE)).astype(np.float32), rng.integers(0, 2, 8)) for _ in range(4)]
-    found = []
-    for capture in (False, None):
-        model = nn.Sequential(nn.Conv2d(4, 1), own(), nn.GlobalAvgPool2d(), nn.Dense(2)).build(SHAPE, seed=0)
-        optimizer = optim.SGD(model.parameters(), 0.5)
-        trainer = fc.Trainer(model, losses.SoftmaxCrossEntropy(), optimizer, capture=capture)
-        steps = [float(trainer.train_step(x, y)) for x, y in 2 * batches]
-        found.append((steps, [parameter.data for parameter in model.parameters()]))
-        plan = model.compile((8, *SHAPE))
-        for x, _ in batches:
-            np.testing.assert_allclose(plan(x), model(x), rtol=1e-5, atol=1e-6)
-    (plain, by_hand), (captured, values) = found
-    assert plain == captured
-    for one, other in zip(by_hand, values, strict=True):
-        np.testing.assert_array_equal(one, other)
+    _computed_in_each_step(own, rng, repeated=2)
 
 
 def _numpys(change):
@@ -209,29 +195,41 @@ CHANGES = {
 }
 
 
-def _both_ways(own, batches, **keywords):
+def _batch(rng):
+    return rng.standard_normal((8, *SHAPE)).astype(np.float32), rng.integers(0, 2, 8)
+
+
+def _trainer(layer, **keywords):
+    """Return one of a model with this layer."""
+    model = nn.Sequential(nn.Conv2d(4, 1), layer, nn.GlobalAvgPool2d(), nn.Dense(2)).build(SHAPE, seed=0)
+    return fc.Trainer(model, losses.SoftmaxCrossEntropy(), optim.SGD(model.parameters(), 0.5), **keywords)
+
+
+def _both_ways(own, batches):
     """Return losses and values of a model with this layer, captured where that goes, and not; and the last trainer."""
     found = []
     for capture in (False, None):
-        model = nn.Sequential(nn.Conv2d(4, 1), own(), nn.GlobalAvgPool2d(), nn.Dense(2)).build(SHAPE, seed=0)
-        optimizer = optim.SGD(model.parameters(), 0.5)
-        trainer = fc.Trainer(model, losses.SoftmaxCrossEntropy(), optimizer, capture=capture, **keywords)
+        trainer = _trainer(own(), capture=capture)
         steps = [float(trainer.train_step(x, y)) for x, y in batches]
-        found.append((steps, [parameter.data.tobytes() for parameter in model.parameters()]))
+        found.append((steps, [parameter.data.tobytes() for parameter in trainer.model.parameters()]))
     return found, trainer
+
+
+def _computed_in_each_step(own, rng, repeated=1):
+    """Check that a model with this layer is trained, and computes, the same captured; return the last trainer."""
+    batches = [_batch(rng) for _ in range(4)]
+    (by_hand, captured), trainer = _both_ways(own, repeated * batches)
+    assert by_hand == captured
+    plan = trainer.model.compile((8, *SHAPE))
+    for x, _ in batches:
+        np.testing.assert_allclose(plan(x), trainer.model(x), rtol=1e-5, atol=1e-6)
+    return trainer
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_whatever_numpy_makes_of_it_is_made_in_each_step(change, rng):
-    batches = [(rng.standard_normal((8, *SHAPE)).astype(np.float32), rng.integers(0, 2, 8)) for _ in range(4)]
     with fc.use_backend("numba"):
-        (by_hand, captured), trainer = _both_ways(_numpys(change), batches)
-        assert by_hand == captured
-        assert not trainer._captured.works
-        model = trainer.model
-        plan = model.compile((8, *SHAPE))
-        for x, _ in batches:
-            np.testing.assert_allclose(plan(x), model(x), rtol=1e-5, atol=1e-6)
+        assert not _computed_in_each_step(_numpys(change), rng)._captured.works
 
 
 def test_a_loss_or_an_optimizer_of_ones_own_is_tried_too(rng):
@@ -259,7 +257,7 @@ def test_a_loss_or_an_optimizer_of_ones_own_is_tried_too(rng):
         def _update(self, data, grad, state, lr, step):
             data -= lr.astype(data.dtype) * grad
 
-    batches = [(rng.standard_normal((8, *SHAPE)).astype(np.float32), rng.integers(0, 2, 8)) for _ in range(4)]
+    batches = [_batch(rng) for _ in range(4)]
     with fc.use_backend("numba"):
         for loss, make in ((Squares(), optim.SGD), (losses.SoftmaxCrossEntropy(), Descent)):
             found = []
@@ -274,7 +272,7 @@ def test_a_loss_or_an_optimizer_of_ones_own_is_tried_too(rng):
 
 def test_trying_a_capture_leaves_all_as_it_was(rng):
     """Running statistics, the optimizer's state and the weights are those of one step."""
-    batches = [(rng.standard_normal((8, *SHAPE)).astype(np.float32), rng.integers(0, 2, 8)) for _ in range(3)]
+    batches = [_batch(rng) for _ in range(3)]
     with fc.use_backend("numba"):
         found = []
         for capture in (False, True):
@@ -300,12 +298,9 @@ def test_what_a_layer_keeps_is_copied_with_it(rng):
             return super().forward(x, training=training)
 
     with fc.use_backend("numba"):
-        model = nn.Sequential(nn.Conv2d(4, 1), Keep(), nn.GlobalAvgPool2d(), nn.Dense(2)).build(SHAPE, seed=0)
-        optimizer = optim.SGD(model.parameters(), 0.5)
-        trainer = fc.Trainer(model, losses.SoftmaxCrossEntropy(), optimizer)
-        x = rng.standard_normal((8, *SHAPE)).astype(np.float32)
-        trainer.train_step(x, rng.integers(0, 2, 8))
-        np.testing.assert_array_equal(copy.deepcopy(model)(x), model(x))
+        trainer, (x, y) = _trainer(Keep()), _batch(rng)
+        trainer.train_step(x, y)
+        np.testing.assert_array_equal(copy.deepcopy(trainer.model)(x), trainer.model(x))
 
 
 class Upside(Half):
@@ -338,11 +333,10 @@ class Views(Half):
 
 def test_views_are_captured(rng):
     with fc.use_backend("numba"):
-        model = nn.Sequential(nn.Conv2d(4, 1), Views(), nn.GlobalAvgPool2d(), nn.Dense(2)).build(SHAPE, seed=0)
-        trainer = fc.Trainer(model, losses.SoftmaxCrossEntropy(), optim.SGD(model.parameters(), 0.5), capture=True)
-        trainer.train_step(rng.standard_normal((8, *SHAPE)).astype(np.float32), rng.integers(0, 2, 8))
+        trainer = _trainer(Views(), capture=True)
+        trainer.train_step(*_batch(rng))
         assert trainer._captured.works
-        assert model.compile((8, *SHAPE))._replay is not None
+        assert trainer.model.compile((8, *SHAPE))._replay is not None
 
 
 @pytest.mark.emulator
@@ -368,13 +362,11 @@ def test_what_no_launch_computes_is_not_captured(own, rng):
 @pytest.mark.parametrize("own", [Said, Unseen, Before, Between])
 def test_a_capture_that_was_asked_for_is_no_other_step(own, rng):
     with fc.use_backend("numba"):
-        model = nn.Sequential(nn.Conv2d(4, 1), own(), nn.GlobalAvgPool2d(), nn.Dense(2)).build(SHAPE, seed=0)
-        before = [parameter.data for parameter in model.parameters()]
-        optimizer = optim.SGD(model.parameters(), 0.5)
-        trainer = fc.Trainer(model, losses.SoftmaxCrossEntropy(), optimizer, capture=True)
+        trainer = _trainer(own(), capture=True)
+        before = [parameter.data for parameter in trainer.model.parameters()]
         with pytest.raises(ArgumentError, match="capture: got True with a layer that computes in NumPy"):
-            trainer.train_step(rng.standard_normal((8, *SHAPE)).astype(np.float32), rng.integers(0, 2, 8))
-        for one, other in zip(before, model.parameters(), strict=True):
+            trainer.train_step(*_batch(rng))
+        for one, other in zip(before, trainer.model.parameters(), strict=True):
             np.testing.assert_array_equal(one, other.data)
 
 
@@ -461,13 +453,11 @@ CELLS = {"the same name": CELL, "another name": CELL.replace("mul", "mul_{factor
 )
 def test_a_kernel_that_was_declared_since_is_run_by_the_next_step(rng, capture, name):
     cell = types.ModuleType("cell")
-    x, y = rng.standard_normal((8, *SHAPE)).astype(np.float32), rng.integers(0, 2, 8)
+    x, y = _batch(rng)
     with fc.use_backend("numba"):
         exec(CELLS[name].format(factor=1), vars(cell))
-        model = nn.Sequential(nn.Conv2d(4, 1), _calls(cell), nn.GlobalAvgPool2d(), nn.Dense(2)).build(SHAPE, seed=0)
-        optimizer = optim.SGD(model.parameters(), 0.0)
-        trainer = fc.Trainer(model, losses.SoftmaxCrossEntropy(), optimizer, capture=capture)
-        found = []
+        trainer, found = _trainer(_calls(cell), capture=capture), []
+        trainer.optimizer.lr = 0.0
         for factor in (1, 3, 5):
             exec(CELLS[name].format(factor=factor), vars(cell))
             found += [float(trainer.train_step(x, y)) for _ in range(2)]
@@ -478,7 +468,7 @@ def test_a_kernel_that_was_declared_since_is_run_by_the_next_step(rng, capture, 
 @pytest.mark.parametrize("capture", [None, True, False])
 def test_what_a_kernel_raises_arrives_at_the_caller(rng, capture):
     cell = types.ModuleType("cell")
-    x, y = rng.standard_normal((8, *SHAPE)).astype(np.float32), rng.integers(0, 2, 8)
+    x, y = _batch(rng)
     with fc.use_backend("numba"):
         exec(CELL.format(factor=1), vars(cell))
         model = nn.Sequential(_calls(cell), nn.BatchNorm2d(), nn.GlobalAvgPool2d(), nn.Dense(2)).build(SHAPE, seed=0)

@@ -30,18 +30,30 @@ def _net(layer: str, dtype: type = np.float64, width: int = 16) -> nn.Sequential
     ).build(SIZE, dtype, seed=2)
 
 
-def _trained(model: nn.Sequential, *, capture: bool = False) -> dict[str, np.ndarray]:
+def trained(model: nn.Sequential, *, capture: bool = False) -> dict[str, np.ndarray]:
     """Return losses and all values after three steps."""
-    rng, loss = np.random.default_rng(3), fc.losses.SoftmaxCrossEntropy()
-    trainer = fc.Trainer(model, loss, fc.optim.SGD(model.parameters(), 0.05, 0.9), seed=4, capture=capture)
-    losses = []
+    rng, (classes,) = np.random.default_rng(3), model.infer(model.input_shape)
+    loss, optimizer = fc.losses.SoftmaxCrossEntropy(0.2), fc.optim.SGD(model.parameters(), 0.05, 0.9)
+    trainer = fc.Trainer(model, loss, optimizer, seed=4, capture=capture)
+    y, losses = fc.asarray(np.arange(6, dtype=np.int32) % classes), []
     for _ in range(3):
-        x = rng.standard_normal((6, *SIZE)).astype(model.dtype)
-        losses.append(
-            fc.to_numpy(trainer.train_step(fc.asarray(x), fc.asarray(np.arange(6, dtype=np.int32) % 3))).copy()
-        )
+        x = fc.asarray(rng.standard_normal((6, *model.input_shape)).astype(model.dtype))
+        losses.append(fc.to_numpy(trainer.train_step(x, y)).copy())
     assert not capture or trainer._captured.works
     return {"losses": np.array(losses)} | {t.name: fc.to_numpy(t.data).copy() for t in model.tensors()}
+
+
+def check_trained_alike(fused: nn.Sequential, plain: nn.Sequential) -> None:
+    got = trained(fused)
+    for name, value in trained(plain).items():
+        np.testing.assert_allclose(got[name], value, rtol=1e-8, atol=1e-8, err_msg=name)
+
+
+def check_run_alike(fused: nn.Sequential, plain: nn.Sequential, rng: np.random.Generator) -> None:
+    x = fc.asarray(rng.standard_normal((4, *fused.input_shape)))
+    expected = fc.to_numpy(plain(x))
+    for run in (fused, fused.compile(x.shape), fused.predict):
+        np.testing.assert_allclose(fc.to_numpy(run(x)), expected, rtol=1e-8, atol=1e-8)
 
 
 @pytest.mark.parametrize("layer", SOME)
@@ -57,20 +69,15 @@ def test_trained_as_one_by_one(layer: str, backend, rng: np.random.Generator) ->
     fused, plain = _net(layer), _net(layer)
     run_one_by_one(plain)
     assert len(fused.plan.steps) < len(plain.plan.steps) / 2
-    got, want = _trained(fused), _trained(plain)
-    for name, value in want.items():
-        np.testing.assert_allclose(got[name], value, rtol=1e-8, atol=1e-8, err_msg=name)
-    x = fc.asarray(rng.standard_normal((4, *SIZE)))
-    expected = fc.to_numpy(plain(x))
-    for run in (fused, fused.compile(x.shape), fused.predict):
-        np.testing.assert_allclose(fc.to_numpy(run(x)), expected, rtol=1e-8, atol=1e-8)
+    check_trained_alike(fused, plain)
+    check_run_alike(fused, plain, rng)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("layer", ["GELU", "SiLU", "LeakyReLU"])
 def test_captured_steps_give_the_same_bits(layer: str) -> None:
     with fc.use_backend("numba"):
-        plain, captured = (_trained(_net(layer, np.float32), capture=capture) for capture in (False, True))
+        plain, captured = (trained(_net(layer, np.float32), capture=capture) for capture in (False, True))
     for name, value in plain.items():
         assert captured[name].tobytes() == value.tobytes(), name
 

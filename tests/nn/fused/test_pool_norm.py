@@ -12,6 +12,7 @@ from fastconv.kernels.epilogue import Epilogue
 from fastconv.kernels.geometry import ConvGeometry, PoolWindows
 from fastconv.nn.fused.pool_norm import ConvPoolNorm
 from fastconv.testing import gradcheck
+from tests.nn.fused.test_convolution import check_run_alike, check_trained_alike, trained
 from tests.nn.fused.test_patterns import run_one_by_one
 
 SIZE = (12, 12, 3)  # so that maps are 11, 5 and 2: odd, as those of 31, 15 and 7 of the net are
@@ -30,18 +31,6 @@ def _net(dtype: type = np.float64) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(16, 2), nn.GELU(), *_group(18), *_group(30), *head).build(SIZE, dtype, seed=2)
 
 
-def _trained(model: nn.Sequential, *, capture: bool = False) -> dict[str, np.ndarray]:
-    """Return losses and all values after three steps."""
-    rng, loss = np.random.default_rng(3), fc.losses.SoftmaxCrossEntropy(0.2)
-    trainer = fc.Trainer(model, loss, fc.optim.SGD(model.parameters(), 0.05, 0.9), seed=4, capture=capture)
-    losses = []
-    for _ in range(3):
-        x, y = rng.standard_normal((6, *SIZE)).astype(model.dtype), np.arange(6, dtype=np.int32) % 4
-        losses.append(fc.to_numpy(trainer.train_step(fc.asarray(x), fc.asarray(y))).copy())
-    assert not capture or trainer._captured.works
-    return {"losses": np.array(losses)} | {t.name: fc.to_numpy(t.data).copy() for t in model.tensors()}
-
-
 @pytest.mark.float64
 def test_gradients_are_slopes(backend: Backend, rng: np.random.Generator) -> None:
     model = nn.Sequential(*_group(2)[:4], nn.Conv2d(2, 2)).build((7, 5, 2), np.float64)
@@ -53,13 +42,8 @@ def test_gradients_are_slopes(backend: Backend, rng: np.random.Generator) -> Non
 def test_trained_as_one_by_one(backend: Backend, rng: np.random.Generator) -> None:
     fused, plain = _net(), _net()
     run_one_by_one(plain)
-    got, want = _trained(fused), _trained(plain)
-    for name, value in want.items():
-        np.testing.assert_allclose(got[name], value, rtol=1e-8, atol=1e-8, err_msg=name)
-    x = fc.asarray(rng.standard_normal((4, *SIZE)))
-    expected = fc.to_numpy(plain(x))
-    for run in (fused, fused.compile(x.shape), fused.predict):
-        np.testing.assert_allclose(fc.to_numpy(run(x)), expected, rtol=1e-8, atol=1e-8)
+    check_trained_alike(fused, plain)
+    check_run_alike(fused, plain, rng)
 
 
 @pytest.mark.float64
@@ -71,16 +55,14 @@ def test_frozen_as_one_by_one(frozen: str, backend: Backend) -> None:
     for model in (fused, plain):
         for layer in (model.layers[2], model.layers[9]) if frozen == "conv" else (model.layers[4], model.layers[11]):
             layer.freeze()
-    got, want = _trained(fused), _trained(plain)
-    for name, value in want.items():
-        np.testing.assert_allclose(got[name], value, rtol=1e-8, atol=1e-8, err_msg=name)
+    check_trained_alike(fused, plain)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["default", "strict"])
 def test_captured_steps_give_the_same_bits(precision: str) -> None:
     with fc.use_backend("numba"), fc.precision(precision):
-        plain, captured = (_trained(_net(np.float32), capture=capture) for capture in (False, True))
+        plain, captured = (trained(_net(np.float32), capture=capture) for capture in (False, True))
     for name, value in plain.items():
         assert captured[name].tobytes() == value.tobytes(), name
 
@@ -92,7 +74,7 @@ def test_the_same_bits_on_any_number_of_threads() -> None:
         try:
             for count in (1, 2):
                 fc.set_num_threads(count)
-                results.append(_trained(_net(np.float32)))
+                results.append(trained(_net(np.float32)))
         finally:
             fc.set_num_threads(threads)
     for name, value in results[0].items():

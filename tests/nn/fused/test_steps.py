@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import fastconv as fc
+from fastconv._within import holding
 from fastconv.backends import get_backend, use_backend
 from fastconv.nn import BatchNorm2d, Conv2d, ReLU, Sequential
 from fastconv.nn.containers.within import all_steps
@@ -72,10 +73,8 @@ def test_steps_keep_what_they_say(name: str, precision: str, rng) -> None:
             seen[step] = read, result.dtype
 
     for training in (True, False):
-        token = watcher.set(Watch())
-        with fc.precision(precision):
+        with holding(watcher, Watch()), fc.precision(precision):
             model.forward(rng.standard_normal((2, 19, 18, 5), np.float32), training=training)
-        watcher.reset(token)
         keeps = precision == "fast" and training
         assert set(seen) == set(all_steps(model))
         for step, (read, written) in seen.items():

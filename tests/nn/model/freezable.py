@@ -68,6 +68,6 @@ def batch_of(rng, dtype=np.float32, size=4):
 
 def leaves(model):
     """Paths and layers with parameters."""
-    from fastconv.nn.model.choosing import paths
+    from fastconv.nn.core.paths import paths_of
 
-    return {path: layer for path, layer in paths(model).items() if not layer.children() and layer.own_tensors()}
+    return {path: layer for layer, path in paths_of(model) if not layer.children() and layer.own_tensors()}

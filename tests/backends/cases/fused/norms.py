@@ -10,7 +10,7 @@ from fastconv.kernels.epilogue import Epilogue
 from fastconv.kernels.geometry import PoolWindows
 from fastconv.kernels.pointwise import RELU, Activation
 from tests.backends.cases.fused.parts import cells_inside, named, pooled_shape, saved_for, steep
-from tests.backends.cases.norm import eps_of, rstd_of, size_of, two_rows
+from tests.backends.cases.norm import backward_size, eps_of, rstd_of, size_of, two_rows
 from tests.backends.op_case import Arrays, Case
 
 
@@ -88,17 +88,6 @@ def activation_bias(name: str, shape: tuple[int, ...], activation: Activation = 
         terms=int(np.prod(shape[:-1])),
         magnitude=magnitude,
     )
-
-
-def backward_size(i: Arrays, g: np.ndarray, shape: tuple[int, ...], eps: float) -> dict:
-    """Magnitudes of the gradients of a normalisation, `g` being that of its output."""
-    axes = tuple(range(len(shape) - 1))
-    rstd = rstd_of(i["var"], eps)
-    z = (np.abs(i["x"]) + size_of(i["mean"])) * rstd
-    count = max(1, int(np.prod(shape[:-1])))
-    sum_g, sum_gz = g.sum(axes), (g * z).sum(axes)
-    grad_input = np.abs(i["gamma"]) * rstd * (g + sum_g / count + z * sum_gz / count)
-    return {"grad_input": grad_input, "grad_gamma": sum_gz, "grad_beta": sum_g}
 
 
 def norm_backward(name: str, shape: tuple[int, ...], epilogue: Epilogue, *, in_place: bool = False) -> Case:
