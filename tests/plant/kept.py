@@ -76,8 +76,8 @@ KEPT = [
     ),
     Kept(
         "fastconv/training/parts.py",
-        "foreign = set(optimizer.parameters).difference(parameters)",
-        "foreign = set(parameters).difference(optimizer.parameters)",
+        "foreign = set(found.parameters).difference(parameters)",
+        "foreign = set(parameters).difference(found.parameters)",
         "tests/training/test_parts.py::test_what_a_trainer_is_made_of_is_checked",
     ),
     Kept(
