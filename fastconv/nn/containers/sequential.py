@@ -10,6 +10,7 @@ from fastconv.backends.contract.types import Array, Shape
 from fastconv.errors import ArgumentError
 from fastconv.nn.containers.arguments import as_layers
 from fastconv.nn.core.layer import Chain, Context, FrozenForward
+from fastconv.nn.core.rewired import got_others
 from fastconv.nn.core.scope import Scope
 from fastconv.nn.fused.plan import Plan, make_plan
 from fastconv.nn.fused.steps import run_forward
@@ -80,10 +81,7 @@ class Sequential(Layer):
             return plan
         if plan is None:
             _ = self.backend  # says so
-        raise ArgumentError(
-            f"layers: got others than this {type(self).__name__} was built with; allowed: after build(input_shape),"
-            " where layers that are built keep their values"
-        )
+        raise got_others(self)
 
     def structure(self) -> Chain | None:
         return Chain(self.layers) if computes_as(type(self)) is Sequential else None
