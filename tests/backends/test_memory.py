@@ -10,7 +10,7 @@ import pytest
 
 import fastconv as fc
 from fastconv.backends import memory
-from fastconv.backends.memory import Pool, usable_memory
+from fastconv.backends.memory import Pool, limit_files, usable_memory
 
 
 def test_array_is_aligned_contiguous_and_as_asked():
@@ -122,6 +122,37 @@ def test_other_sizes_than_before_free_what_is_idle_beyond_a_limit():
     assert pool.nbytes == MEGABYTE
 
 
+@pytest.mark.parametrize("most_idle", [7, 4, 2])
+def test_a_step_larger_than_the_limit_comes_to_take_no_new_memory(most_idle):
+    """All of its arrays were mapped anew in each step, for ever."""
+    pool, sizes = Pool(most_idle * MEGABYTE), [n * MEGABYTE // 4 for n in (6, 5, 4, 3)]
+
+    def step():
+        outputs = [pool.empty((size,), np.uint8) for size in sizes]
+        while outputs:
+            gradient = pool.empty((outputs[-1].size * 2 // 3,), np.uint8)
+            del outputs[-1]
+        del gradient
+
+    for _ in range(60):
+        step()
+    misses, nbytes = pool.misses, pool.nbytes
+    step()
+    assert (pool.misses, pool.nbytes) == (misses, nbytes)
+    assert pool.release() == nbytes <= 4 * most_idle * MEGABYTE
+    pool.empty((3 * most_idle, MEGABYTE // 2), np.uint8)
+    pool.empty((MEGABYTE,), np.uint8)
+    assert pool.nbytes == MEGABYTE  # asked for, it has the limit from before
+
+
+def test_what_is_never_wanted_again_leaves_the_limit_as_it_is():
+    pool = Pool(2 * MEGABYTE)
+    for _ in range(2):  # one model after the other
+        for n in (1, 2, 4, 8):
+            pool.empty((n, MEGABYTE), np.uint8)
+            assert pool.nbytes <= (n + 2) * MEGABYTE
+
+
 def test_what_is_in_use_does_not_count_as_idle():
     pool = Pool(3 * MEGABYTE)
     pool.empty((MEGABYTE,), np.uint8)
@@ -165,6 +196,29 @@ def test_the_memory_of_a_container_is_what_it_may_use(tmp_path):
     unlimited.write_text("max\n")
     assert usable_memory([str(unlimited), str(tmp_path / "none")]) == machine
     assert usable_memory([str(unlimited), str(limit)]) == 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("groups", "files"),
+    [
+        ("0::/job/step\n", ["job/step/memory.max"]),
+        ("0::/job/step\n", ["job/memory.max"]),
+        ("0::/job/step/../other\n", ["memory.max"]),  # of a container, whose own group that is
+        ("3:cpu,memory:/job/step\n0::/\n", ["memory/job/memory.limit_in_bytes"]),
+        ("2:cpu:/job\n4:memory:/not/seen\n", ["memory/memory.limit_in_bytes"]),
+        (None, ["memory.max"]),
+    ],
+)
+def test_the_limit_of_a_job_is_found_where_its_group_or_one_around_it_has_it(tmp_path, groups, files):
+    """On the nodes of a cluster it stands nowhere else, and an eighth of a node may be more than the whole job has."""
+    root, told = tmp_path / "groups", tmp_path / "told"
+    if groups is not None:
+        told.write_text(groups)
+    for name in files:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text("1000000\n")
+    (tmp_path / "memory.max").write_text("5\n")  # outside
+    assert usable_memory(limit_files(root, told)) == 1_000_000
 
 
 def test_arrays_in_use_and_captured_ones_stay(backend, rng):
