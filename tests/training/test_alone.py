@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import os
 import threading
@@ -11,7 +12,9 @@ import pytest
 
 import fastconv as fc
 from fastconv.errors import ArgumentError
+from fastconv.training import alone as module
 from fastconv.training.alone import alone
+from tests.interrupts import every_place
 
 
 @pytest.fixture
@@ -117,3 +120,17 @@ def test_a_forked_process_trains_what_another_thread_does(model):
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     leave.set()
     thread.join()
+
+
+def test_an_interrupt_leaves_the_model_to_others(model):
+    """It was the interrupted thread's until that ended."""
+
+    def train() -> None:
+        with alone(model):
+            pass
+
+    def look(broken: bool) -> None:
+        assert not module._trained
+
+    where = (module.__file__, contextlib.__file__)
+    assert every_place(train, lambda: None, look, where=where, instructions=True) > 100
