@@ -15,6 +15,7 @@ half of the memory, until it is asked for.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import math
 import os
 import weakref
@@ -61,6 +62,12 @@ def limit_files(root: Path = Path("/sys/fs/cgroup"), groups: Path = Path("/proc/
 def idle_limit() -> int:
     """Return the bytes that a backend keeps at most, beside what is in use, when it takes new ones."""
     return usable_memory() // 8
+
+
+def _trim() -> None:
+    """Let the C library give back what was freed: glibc keeps blocks below 32 MB, for later ones of its own."""
+    with contextlib.suppress(AttributeError, OSError):  # of another one
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 class _Memory(np.ndarray):
@@ -173,7 +180,9 @@ class Pool:
     def release(self) -> int:
         """Give all idle blocks back to the system; return how many bytes."""
         self._most_idle, self._gone, self._regretted = self._asked_for, {}, 0
-        return self._drop()
+        released = self._drop()
+        _trim()  # also of what other pools, of captured steps, let go as they died
+        return released
 
     def _drop(self) -> int:
         released = 0

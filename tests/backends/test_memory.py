@@ -1,9 +1,12 @@
 """The pool: a block is used again when nobody can see it any more, and not before."""
 
+import ctypes
 import gc
+import os
 import signal
 import threading
 import weakref
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -107,6 +110,34 @@ def test_what_is_idle_goes_back_when_asked_for():
     assert (held == 7).all()
     del held
     assert pool.empty((MEGABYTE,), np.uint8).ctypes.data == address
+
+
+def resident() -> int:
+    """Bytes of this process that lie in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="not glibc")
+def test_what_goes_back_is_the_systems_again():
+    """Blocks that others lie between stayed with the C library, while `free_memory` said that they had gone."""
+    pool, kept, blocks = Pool(), [], []
+    for _ in range(1000):
+        blocks.append(pool.empty((100_000,), np.uint8))
+        blocks[-1].fill(1)
+        kept.append(bytearray(10_000))
+    before = resident()
+    blocks.clear()
+    assert pool.release() > 100_000_000
+    assert before - resident() > 80_000_000
+    other = Pool()  # as of a captured step
+    blocks = [other.empty((100_000,), np.uint8) for _ in range(1000)]
+    for each in blocks:
+        each.fill(1)
+        kept.append(bytearray(10_000))
+    before = resident()
+    del blocks, each, other
+    assert pool.release() == 0
+    assert before - resident() > 80_000_000
 
 
 def test_other_sizes_than_before_free_what_is_idle_beyond_a_limit():
