@@ -18,9 +18,10 @@ import contextlib
 import ctypes
 import math
 import os
+import resource
 import weakref
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +32,13 @@ _REGRETS = 16  # so often as much as may be idle is wanted again before that is 
 
 
 def usable_memory(limits: Iterable[str | Path] | None = None) -> int:
-    """Return the bytes of memory that this process may use: the machine's, or those of its container or job.
+    """Return the bytes of memory that this process may use: the machine's, or of its container, job or ``ulimit``.
 
     `limits` are files that say how many these are; None: those of its control groups.
     """
     found = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    own = [resource.getrlimit(kind)[0] for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA)]
+    found += [each for each in own if each != resource.RLIM_INFINITY]
     for path in limit_files() if limits is None else limits:
         with contextlib.suppress(OSError, ValueError):  # not there, or "max"
             found.append(int(Path(path).read_text()))
@@ -115,6 +118,8 @@ class Pool:
         Bytes beyond which all that is idle goes back before a new block is taken, up to four times as many if they are
         wanted again and again; None keeps everything, as what was captured needs it: its kernels know the addresses of
         arrays that Python has let go.
+    spare : callable or None
+        `release` of another one, whose idle memory goes back where the system has no more for one that keeps its own.
 
     Attributes
     ----------
@@ -124,9 +129,10 @@ class Pool:
         Bytes held, in use and idle.
     """
 
-    def __init__(self, most_idle: int | None = None) -> None:
+    def __init__(self, most_idle: int | None = None, *, spare: Callable[[], int] | None = None) -> None:
         self._free: dict[int, deque[_Use]] = {}
         self._most_idle = self._asked_for = most_idle
+        self._spare = spare
         self._gone: dict[int, int] = {}  # how many blocks of a size went back by themselves
         self._regretted = 0  # the bytes of those that were wanted again
         self.misses = 0
@@ -155,7 +161,8 @@ class Pool:
         try:
             room = np.empty(size + _ALIGN, np.uint8)
         except MemoryError:
-            if self._most_idle is None or not self.release():
+            give_back = self._spare if self._most_idle is None else self.release
+            if give_back is None or not give_back():
                 raise
             room = np.empty(size + _ALIGN, np.uint8)
         self.misses += 1

@@ -3,6 +3,7 @@
 import ctypes
 import gc
 import os
+import resource
 import signal
 import threading
 import weakref
@@ -199,6 +200,21 @@ def test_a_pool_without_a_limit_keeps_everything():
     assert pool.nbytes == 36 * MEGABYTE
 
 
+def test_what_is_captured_has_the_idle_memory_of_others_before_the_system_has_none(monkeypatch):
+    pool, empty = Pool(1 << 40), np.empty
+    captured = Pool(spare=pool.release)
+    pool.empty((MEGABYTE,), np.uint8)
+
+    def scarce(shape, dtype):
+        if pool.nbytes:
+            raise MemoryError
+        return empty(shape, dtype)
+
+    monkeypatch.setattr(memory.np, "empty", scarce)
+    assert captured.empty((2, MEGABYTE), np.uint8).shape == (2, MEGABYTE)
+    assert (pool.nbytes, captured.nbytes) == (0, 2 * MEGABYTE)
+
+
 @pytest.mark.parametrize(("most_idle", "misses"), [(1 << 40, 2), (None, 1)])
 def test_idle_memory_goes_back_before_the_system_has_none(monkeypatch, most_idle, misses):
     """But for what was captured, whose kernels know the addresses."""
@@ -227,6 +243,14 @@ def test_the_memory_of_a_container_is_what_it_may_use(tmp_path):
     unlimited.write_text("max\n")
     assert usable_memory([str(unlimited), str(tmp_path / "none")]) == machine
     assert usable_memory([str(unlimited), str(limit)]) == 1_000_000
+
+
+@pytest.mark.parametrize("kind", [resource.RLIMIT_AS, resource.RLIMIT_DATA])
+def test_what_the_shell_limits_a_process_may_not_use(monkeypatch, kind):
+    limits = {kind: 3_000_000}
+    monkeypatch.setattr(memory.resource, "getrlimit", lambda each: (limits.get(each, resource.RLIM_INFINITY), -1))
+    assert usable_memory(()) == 3_000_000
+    assert memory.idle_limit() <= 3_000_000 // 8
 
 
 @pytest.mark.parametrize(
