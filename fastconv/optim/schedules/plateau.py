@@ -181,7 +181,7 @@ class ReduceOnPlateau(NumberedSchedule):
         return name.endswith("accuracy")
 
     def _is_better(self, value: float, best: float | None, *, rises: bool) -> bool:
-        if best is None or not math.isfinite(value):
+        if best is None or not math.isfinite(best) or not math.isfinite(value):  # states of before have infinite ones
             return math.isfinite(value)
         margin = self.threshold * (best if self.threshold_mode == "rel" else 1.0)
         return value > best + margin if rises else value < best - margin
