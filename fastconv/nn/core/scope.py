@@ -200,10 +200,11 @@ class Scope:
                 check_one(input_shape, "x")
             with target.unlocked():
                 output_shape = target.setup(input_shape, self)
+            leaf = leaf and not target.children()  # which setup may have made
             if leaf and not is_ours(type(target)):
                 _check_own(type(target), output_shape, inside=bool(self._path))
         except FastconvError as error:
-            if not leaf:
+            if not leaf or target.children():
                 raise
             raise type(error)(f"layer {self._path or '.'} ({type(target).__name__}): {error}") from error
         if leaf:

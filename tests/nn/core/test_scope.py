@@ -160,7 +160,10 @@ class Late(nn.Layer):
 @pytest.mark.parametrize("once", [False, True])
 def test_setup_may_make_the_layers_inside(backend, once):
     """`build` took those that it found before for all that there are."""
-    model = nn.Sequential(Late(once=once), nn.ReLU(), nn.Dense(2)).build((3,), seed=0)
+    model = nn.Sequential(Late(once=once), nn.ReLU(), nn.Dense(2))
+    rows = [(row.name, row.kind) for row in model.summary((3,)).rows]
+    assert rows == [("0.inner", "Dense"), ("1", "ReLU"), ("2", "Dense")]
+    model.build((3,), seed=0)
     assert [parameter.name for parameter in model.parameters()][:2] == ["0.inner.weight", "0.inner.bias"]
     assert model(fc.asarray(np.zeros((1, 3), np.float32))).shape == (1, 2)
     before, optimizer = fc.to_numpy(model[0].inner.weight.data).copy(), fc.optim.SGD(model.parameters(), 0.1)
