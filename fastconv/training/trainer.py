@@ -239,7 +239,7 @@ class Trainer(Sharing):
             with alone(self.model):
                 self._run_epochs(data)
         finally:
-            self._fits = False
+            self._fits, self._running = False, None
         return self.history
 
     def _run_epochs(self, data: FitData) -> None:
@@ -263,9 +263,7 @@ class Trainer(Sharing):
             self._leave(leaving)
         finally:
             self._fits, self._classes = False, None
-            for callback in reversed(self.called):
-                callback.on_train_end(self)
-            self._running = None
+            self._tell_all(methodcaller("on_train_end", self))
         self._await_files()
 
     @property
