@@ -60,6 +60,34 @@ def test_another_thread_does_not_train_the_same_model(model):
     assert beside.other.fit(DATA, 1).epochs == 1  # now it may
 
 
+class Slow:
+    """Batches that take their time to tell how many they are."""
+
+    def __init__(self) -> None:
+        self.asked, self.go_on = threading.Event(), threading.Event()
+
+    def __len__(self) -> int:
+        self.asked.set()
+        self.go_on.wait(60)
+        return 1
+
+    def __iter__(self):
+        yield DATA
+
+
+def test_who_is_refused_changes_nothing_of_the_fit_that_is_prepared(model):
+    """It set how long the other one goes on, and that none was under way."""
+    trainer, batches = trainer_of(model), Slow()
+    thread = threading.Thread(target=lambda: trainer.fit(batches, 3))
+    thread.start()
+    assert batches.asked.wait(60)
+    with pytest.raises(ArgumentError, match=r"^model: got one that the thread"):
+        trainer.fit(DATA, 1)
+    batches.go_on.set()
+    thread.join()
+    assert (trainer.epoch, trainer.last_epoch) == (3, 3)
+
+
 def test_nor_another_model_of_its_layers(model):
     trainer, refused = trainer_of(fc.nn.Sequential(*model.layers).build((4,))), []
 
