@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.data import read_image
-from fastconv.data._npy import reading_header
+from fastconv.data._npy import HEADERS, reading_header
 from fastconv.data.images import SUFFIXES
 from fastconv.errors import ArgumentError, DataError
 
@@ -48,7 +48,7 @@ def _read_npy(path: str, shape: tuple[int, ...]) -> np.ndarray:
     """Return the images in a .npy file; it is never unpickled."""
     advice = "numpy.save writes one, of pixels that another library has read from an image file"
     try:
-        with reading_header(), open(path, "rb") as file:
+        with HEADERS, reading_header(), open(path, "rb") as file:
             if file.read(len(np.lib.format.MAGIC_PREFIX)) != np.lib.format.MAGIC_PREFIX:
                 raise DataError(
                     f"image: got {path}, which is no .npy file; allowed: PNG and JPEG files, or a .npy file ({advice})"

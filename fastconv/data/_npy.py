@@ -28,17 +28,19 @@ os.register_at_fork(before=HEADERS.acquire, after_in_parent=HEADERS.release, aft
 
 @contextmanager
 def reading_header() -> Iterator[None]:
-    """Let NumPy read headers within the block; one that is no Python is a ValueError, whatever Python calls it."""
-    with HEADERS:
-        try:
-            yield
-        except (tokenize.TokenError, RecursionError) as error:  # of looking for numbers of Python 2, and of nesting
-            raise ValueError("a header that cannot be read") from error
+    """Within it a header that is no Python is a ValueError, whatever Python calls it.
+
+    It stands beside HEADERS, which a generator might hold for as long as somebody looks at the interrupt that ended it.
+    """
+    try:
+        yield
+    except (tokenize.TokenError, RecursionError) as error:  # of looking for numbers of Python 2, and of nesting
+        raise ValueError("a header that cannot be read") from error
 
 
 def mapped(path: PathLike) -> np.ndarray:
     """Return the array of a .npy file, mapped into memory for reading."""
-    with reading_header():
+    with HEADERS, reading_header():
         array: np.ndarray = np.lib.format.open_memmap(path, mode="r")
     return array
 

@@ -14,7 +14,7 @@ from fastconv import _validate as validate
 from fastconv._calls import unknown_argument
 from fastconv._files import home_path_of
 from fastconv.data._directory import PathLike
-from fastconv.data._npy import Rows, RowsInFile, mapped, reading_header
+from fastconv.data._npy import HEADERS, Rows, RowsInFile, mapped, reading_header
 from fastconv.data.dataset import Dataset, names_in_order
 from fastconv.data.statistics import channel_statistics
 from fastconv.errors import ArgumentError, DataError
@@ -122,7 +122,7 @@ def npz(
     path = home_path_of(path, "path")
 
     def read() -> tuple[np.ndarray, np.ndarray]:
-        with reading_header(), path.open("rb") as file:  # which NumPy would leave open where it is damaged
+        with HEADERS, reading_header(), path.open("rb") as file:  # which NumPy would leave open where it is damaged
             archive = np.load(file, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise ValueError("a single array")

@@ -16,7 +16,7 @@ from fastconv.backends.contract.types import Array
 from fastconv.errors import ArgumentError
 from fastconv.kernels.update_rules import UPDATE_RULES
 from fastconv.nn.core.parameter import Parameter
-from fastconv.nn.core.undo import Snapshot
+from fastconv.nn.core.undo import Snapshot, touch_all
 from fastconv.optim.nested import Nested
 from fastconv.optim.optimizer import Optimizer
 
@@ -139,7 +139,7 @@ class EMA(Nested):
         weights = Snapshot(self.backend, [weight for weight, _ in pairs])
         averages = Snapshot(self.backend, [average for _, average in pairs])
         moved = self._moved()
-        self._touch()
+        touch_all(self.parameters)  # frozen ones too, whose averages were left behind
         try:
             for (weight, average), (_, kept) in zip(pairs, weights.kept, strict=True):
                 self.backend.copy(average, out=weight)
@@ -155,7 +155,7 @@ class EMA(Nested):
             self._swapped = not swapped
             raise
         finally:
-            self._touch()
+            touch_all(self.parameters)
 
     def _pairs(self) -> Iterator[tuple[Array, Array]]:
         for region, state in zip(self._regions, self._states, strict=True):

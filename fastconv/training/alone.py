@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from fastconv.errors import ArgumentError
 from fastconv.kernels.locks import ForkSafeLock
 from fastconv.nn.core.parameter import Parameter
+from fastconv.nn.core.parameters import Parameters
 from fastconv.nn.model.model import Layer
 
 _guard = ForkSafeLock()
@@ -22,19 +23,32 @@ def alone(model: Layer) -> Iterator[None]:
     The same thread may do so again within, as a callback may that trains the model in another way for a while. A thread
     that has ended, such as all others of a process that was forked, trains nothing.
     """
+    new: list[Parameter] = []
+    try:
+        try:
+            _take(model.parameters(), new)
+            yield
+        finally:
+            _leave(new)
+    finally:  # again: an interrupt may come before the first time, or within
+        _leave(new)
+
+
+def _take(parameters: Parameters, new: list[Parameter]) -> None:
+    """Note that this thread trains these; `new` gets those that it did not before."""
     own = threading.current_thread()
     with _guard:
-        taken = [_trained.get(parameter) for parameter in model.parameters()]
+        taken = [_trained.get(parameter) for parameter in parameters]
         other = next((thread for thread in taken if thread not in (None, own) and thread.is_alive()), None)
         if other is not None:
             raise ArgumentError(
                 f"model: got one that the thread {other.name!r} trains; allowed: one thread at a time, or a copy each"
             )
-        new = [parameter for parameter, thread in zip(model.parameters(), taken, strict=True) if thread is not own]
+        new += [parameter for parameter, thread in zip(parameters, taken, strict=True) if thread is not own]
         _trained.update(dict.fromkeys(new, own))
-    try:
-        yield
-    finally:
-        with _guard:
-            for parameter in new:
-                _trained.pop(parameter, None)
+
+
+def _leave(parameters: list[Parameter]) -> None:
+    with _guard:
+        for parameter in parameters:
+            _trained.pop(parameter, None)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -215,6 +216,12 @@ class Sharing(Stepping):
                         f"callbacks: got {type(callback).__name__}, which saves, to end the training on rank"
                         f" {self.parallel.rank}; allowed: one with saves = False, which is asked before all agree"
                     )
+
+    def _tell_all(self, call: Callable[[Callback], Any]) -> None:
+        """Call all callbacks, the last first, whatever one of them raises: each may have something to put back."""
+        with ExitStack() as calls:
+            for callback in self.called:
+                calls.callback(call, callback)
 
     def _await_files(self) -> None:
         """Wait until rank 0 has written its files: a rank that leaves with a status would end it meanwhile."""

@@ -220,26 +220,27 @@ class Trainer(Sharing):
             There are no batches.
         """
         parts.check_fit(self, self._fits, validation_data is not None or validation_split is not None)
-        data = fit_data(
-            *(self.model, self.seed, train, validation_data),
-            batch_size=batch_size,
-            shuffle=shuffle,
-            class_weight=class_weight,
-            sample_weight=sample_weight,
-            validation_split=validation_split,
-        )
-        self.last_epoch = self.epoch + validate.at_least_one(epochs, "epochs")
-        self.steps_per_epoch, self.validates = len(data.train), data.validation is not None
-        for schedule in (self.schedule, *(group.schedule for group in self.optimizer.groups if not group.is_frozen)):
-            rates.compare(schedule, self, stacklevel=3)
-        self._agree(data)
-        self.stop, self.stop_now = self.stop and self._left_off is not None, False
-        try:
-            self._fits = True
-            with alone(self.model):
+        with alone(self.model):
+            data = fit_data(
+                *(self.model, self.seed, train, validation_data),
+                batch_size=batch_size,
+                shuffle=shuffle,
+                class_weight=class_weight,
+                sample_weight=sample_weight,
+                validation_split=validation_split,
+            )
+            self.last_epoch = self.epoch + validate.at_least_one(epochs, "epochs")
+            self.steps_per_epoch, self.validates = len(data.train), data.validation is not None
+            groups = [group for group in self.optimizer.groups if not group.is_frozen]
+            for schedule in (self.schedule, *(group.schedule for group in groups)):
+                rates.compare(schedule, self, stacklevel=3)
+            self._agree(data)
+            self.stop, self.stop_now = self.stop and self._left_off is not None, False
+            try:
+                self._fits = True
                 self._run_epochs(data)
-        finally:
-            self._fits = False
+            finally:
+                self._fits, self._running = False, None
         return self.history
 
     def _run_epochs(self, data: FitData) -> None:
@@ -263,9 +264,7 @@ class Trainer(Sharing):
             self._leave(leaving)
         finally:
             self._fits, self._classes = False, None
-            for callback in reversed(self.called):
-                callback.on_train_end(self)
-            self._running = None
+            self._tell_all(methodcaller("on_train_end", self))
         self._await_files()
 
     @property

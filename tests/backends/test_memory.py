@@ -1,16 +1,20 @@
 """The pool: a block is used again when nobody can see it any more, and not before."""
 
+import ctypes
 import gc
+import os
+import resource
 import signal
 import threading
 import weakref
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import fastconv as fc
 from fastconv.backends import memory
-from fastconv.backends.memory import Pool, usable_memory
+from fastconv.backends.memory import Pool, limit_files, usable_memory
 
 
 def test_array_is_aligned_contiguous_and_as_asked():
@@ -109,6 +113,34 @@ def test_what_is_idle_goes_back_when_asked_for():
     assert pool.empty((MEGABYTE,), np.uint8).ctypes.data == address
 
 
+def resident() -> int:
+    """Bytes of this process that lie in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="not glibc")
+def test_what_goes_back_is_the_systems_again():
+    """Blocks that others lie between stayed with the C library, while `free_memory` said that they had gone."""
+    pool, kept, blocks = Pool(), [], []
+    for _ in range(1000):
+        blocks.append(pool.empty((100_000,), np.uint8))
+        blocks[-1].fill(1)
+        kept.append(bytearray(10_000))
+    before = resident()
+    blocks.clear()
+    assert pool.release() > 100_000_000
+    assert before - resident() > 80_000_000
+    other = Pool()  # as of a captured step
+    blocks = [other.empty((100_000,), np.uint8) for _ in range(1000)]
+    for each in blocks:
+        each.fill(1)
+        kept.append(bytearray(10_000))
+    before = resident()
+    del blocks, each, other
+    assert pool.release() == 0
+    assert before - resident() > 80_000_000
+
+
 def test_other_sizes_than_before_free_what_is_idle_beyond_a_limit():
     pool = Pool(3 * MEGABYTE)
     for _ in range(3):  # as each step of a training does
@@ -120,6 +152,37 @@ def test_other_sizes_than_before_free_what_is_idle_beyond_a_limit():
     del array
     pool.empty((1, MEGABYTE), np.uint8)
     assert pool.nbytes == MEGABYTE
+
+
+@pytest.mark.parametrize("most_idle", [7, 4, 2])
+def test_a_step_larger_than_the_limit_comes_to_take_no_new_memory(most_idle):
+    """All of its arrays were mapped anew in each step, for ever."""
+    pool, sizes = Pool(most_idle * MEGABYTE), [n * MEGABYTE // 4 for n in (6, 5, 4, 3)]
+
+    def step():
+        outputs = [pool.empty((size,), np.uint8) for size in sizes]
+        while outputs:
+            gradient = pool.empty((outputs[-1].size * 2 // 3,), np.uint8)
+            del outputs[-1]
+        del gradient
+
+    for _ in range(60):
+        step()
+    misses, nbytes = pool.misses, pool.nbytes
+    step()
+    assert (pool.misses, pool.nbytes) == (misses, nbytes)
+    assert pool.release() == nbytes <= 4 * most_idle * MEGABYTE
+    pool.empty((3 * most_idle, MEGABYTE // 2), np.uint8)
+    pool.empty((MEGABYTE,), np.uint8)
+    assert pool.nbytes == MEGABYTE  # asked for, it has the limit from before
+
+
+def test_what_is_never_wanted_again_leaves_the_limit_as_it_is():
+    pool = Pool(2 * MEGABYTE)
+    for _ in range(2):  # one model after the other
+        for n in (1, 2, 4, 8):
+            pool.empty((n, MEGABYTE), np.uint8)
+            assert pool.nbytes <= (n + 2) * MEGABYTE
 
 
 def test_what_is_in_use_does_not_count_as_idle():
@@ -135,6 +198,21 @@ def test_a_pool_without_a_limit_keeps_everything():
     for n in range(1, 9):
         pool.empty((n, MEGABYTE), np.uint8)
     assert pool.nbytes == 36 * MEGABYTE
+
+
+def test_what_is_captured_has_the_idle_memory_of_others_before_the_system_has_none(monkeypatch):
+    pool, empty = Pool(1 << 40), np.empty
+    captured = Pool(spare=pool.release)
+    pool.empty((MEGABYTE,), np.uint8)
+
+    def scarce(shape, dtype):
+        if pool.nbytes:
+            raise MemoryError
+        return empty(shape, dtype)
+
+    monkeypatch.setattr(memory.np, "empty", scarce)
+    assert captured.empty((2, MEGABYTE), np.uint8).shape == (2, MEGABYTE)
+    assert (pool.nbytes, captured.nbytes) == (0, 2 * MEGABYTE)
 
 
 @pytest.mark.parametrize(("most_idle", "misses"), [(1 << 40, 2), (None, 1)])
@@ -165,6 +243,37 @@ def test_the_memory_of_a_container_is_what_it_may_use(tmp_path):
     unlimited.write_text("max\n")
     assert usable_memory([str(unlimited), str(tmp_path / "none")]) == machine
     assert usable_memory([str(unlimited), str(limit)]) == 1_000_000
+
+
+@pytest.mark.parametrize("kind", [resource.RLIMIT_AS, resource.RLIMIT_DATA])
+def test_what_the_shell_limits_a_process_may_not_use(monkeypatch, kind):
+    limits = {kind: 3_000_000}
+    monkeypatch.setattr(memory.resource, "getrlimit", lambda each: (limits.get(each, resource.RLIM_INFINITY), -1))
+    assert usable_memory(()) == 3_000_000
+    assert memory.idle_limit() <= 3_000_000 // 8
+
+
+@pytest.mark.parametrize(
+    ("groups", "files"),
+    [
+        ("0::/job/step\n", ["job/step/memory.max"]),
+        ("0::/job/step\n", ["job/memory.max"]),
+        ("0::/job/step/../other\n", ["memory.max"]),  # of a container, whose own group that is
+        ("3:cpu,memory:/job/step\n0::/\n", ["memory/job/memory.limit_in_bytes"]),
+        ("2:cpu:/job\n4:memory:/not/seen\n", ["memory/memory.limit_in_bytes"]),
+        (None, ["memory.max"]),
+    ],
+)
+def test_the_limit_of_a_job_is_found_where_its_group_or_one_around_it_has_it(tmp_path, groups, files):
+    """On the nodes of a cluster it stands nowhere else, and an eighth of a node may be more than the whole job has."""
+    root, told = tmp_path / "groups", tmp_path / "told"
+    if groups is not None:
+        told.write_text(groups)
+    for name in files:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text("1000000\n")
+    (tmp_path / "memory.max").write_text("5\n")  # outside
+    assert usable_memory(limit_files(root, told)) == 1_000_000
 
 
 def test_arrays_in_use_and_captured_ones_stay(backend, rng):

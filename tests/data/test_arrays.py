@@ -1,9 +1,11 @@
 """Data sets from arrays, archives, files mapped into memory, and generators."""
 
+import contextlib
 import gc
 import multiprocessing
 import os
 import struct
+import sys
 import threading
 import time
 import zipfile
@@ -15,6 +17,7 @@ import fastconv.data
 from fastconv.data import DataLoader, Dataset, arrays, generated, npz
 from fastconv.data._npy import HEADERS, mapped
 from fastconv.errors import ArgumentError, DataError
+from tests.interrupts import Interrupts
 
 
 @pytest.fixture
@@ -135,6 +138,24 @@ def test_a_forked_process_opens_files_whatever_threads_read_meanwhile(tmp_path, 
     thread.join()
     assert not alive
     assert process.exitcode == 0
+
+
+def test_an_interrupt_that_is_kept_keeps_no_file_from_being_read(tmp_path, images):
+    """As an interactive session keeps it: all that reads such files, and all forks, waited for ever."""
+    np.save(tmp_path / "x.npy", images)
+    for number in range(1000):
+        interrupts, before, kept = Interrupts(number, (contextlib.__file__,), instructions=True), sys.gettrace(), None
+        sys.settrace(interrupts)
+        try:
+            mapped(tmp_path / "x.npy")
+        except KeyboardInterrupt as error:
+            kept = error
+        finally:
+            sys.settrace(before)
+        assert not HEADERS.locked()
+        if kept is None:
+            return
+    raise AssertionError("it never ends")
 
 
 def damaged(whole):

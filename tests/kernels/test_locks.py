@@ -16,7 +16,9 @@ pytest.importorskip("numba")
 from numba.core.compiler_lock import global_compiler_lock
 
 import fastconv as fc
+from fastconv.kernels import locks
 from fastconv.kernels.locks import ForkSafeLock
+from tests.interrupts import every_place
 
 
 def in_child(work: Callable[[], object]) -> int:
@@ -73,6 +75,16 @@ def test_what_the_forking_thread_holds_stays_held_by_it():
 
     with lock:
         assert in_child(leave) == 0
+
+
+def test_an_interrupt_leaves_no_lock_held():
+    """Between taking it and the block that leaves it again: all other threads waited for ever."""
+    lock = ForkSafeLock()
+
+    def look(broken: bool) -> None:
+        assert not lock._is_owned()
+
+    every_place(lambda: take(lock), lambda: None, look, where=(locks.__file__,), instructions=True)
 
 
 def test_threads_take_turns():

@@ -91,3 +91,19 @@ def test_weights_that_moved_come_back_whole():
                 optimizer._exchange(False)
 
         assert every_place(lambda: optimizer._exchange(True), lambda: None, look, stride=3) > 20
+
+
+def test_what_was_frozen_since_computes_with_its_average_too(backend):
+    """What was prepared of its weights stayed that of the weights."""
+    x = fc.asarray(np.random.default_rng(0).standard_normal((2, 8, 8, 4)).astype(np.float32))
+    model = nn.Sequential(nn.Conv2d(4, 3, padding=1)).build((8, 8, 4), seed=1)
+    optimizer, before = EMA(SGD(model.parameters(), 1.0), decay=0.999), fc.to_numpy(model(x)).copy()
+    for parameter in model.parameters():
+        parameter.grad = fc.asarray(np.ones(parameter.shape, np.float32))
+    optimizer.step()
+    model.freeze()
+    after = fc.to_numpy(model(x)).copy()
+    with optimizer.averaged():
+        np.testing.assert_allclose(fc.to_numpy(model(x)), before, atol=0.1)
+    np.testing.assert_array_equal(fc.to_numpy(model(x)), after)
+    assert abs(after - before).max() > 1

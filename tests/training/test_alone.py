@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import os
 import threading
@@ -11,7 +12,9 @@ import pytest
 
 import fastconv as fc
 from fastconv.errors import ArgumentError
+from fastconv.training import alone as module
 from fastconv.training.alone import alone
+from tests.interrupts import every_place
 
 
 @pytest.fixture
@@ -55,6 +58,34 @@ def test_another_thread_does_not_train_the_same_model(model):
     allowed = "allowed: one thread at a time, or a copy each"
     assert str(beside.error) == f"model: got one that the thread 'MainThread' trains; {allowed}"
     assert beside.other.fit(DATA, 1).epochs == 1  # now it may
+
+
+class Slow:
+    """Batches that take their time to tell how many they are."""
+
+    def __init__(self) -> None:
+        self.asked, self.go_on = threading.Event(), threading.Event()
+
+    def __len__(self) -> int:
+        self.asked.set()
+        self.go_on.wait(60)
+        return 1
+
+    def __iter__(self):
+        yield DATA
+
+
+def test_who_is_refused_changes_nothing_of_the_fit_that_is_prepared(model):
+    """It set how long the other one goes on, and that none was under way."""
+    trainer, batches = trainer_of(model), Slow()
+    thread = threading.Thread(target=lambda: trainer.fit(batches, 3))
+    thread.start()
+    assert batches.asked.wait(60)
+    with pytest.raises(ArgumentError, match=r"^model: got one that the thread"):
+        trainer.fit(DATA, 1)
+    batches.go_on.set()
+    thread.join()
+    assert (trainer.epoch, trainer.last_epoch) == (3, 3)
 
 
 def test_nor_another_model_of_its_layers(model):
@@ -117,3 +148,17 @@ def test_a_forked_process_trains_what_another_thread_does(model):
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     leave.set()
     thread.join()
+
+
+def test_an_interrupt_leaves_the_model_to_others(model):
+    """It was the interrupted thread's until that ended."""
+
+    def train() -> None:
+        with alone(model):
+            pass
+
+    def look(broken: bool) -> None:
+        assert not module._trained
+
+    where = (module.__file__, contextlib.__file__)
+    assert every_place(train, lambda: None, look, where=where, instructions=True) > 100

@@ -1,5 +1,7 @@
 """Models of one's own that got other layers, as by ``model.head = nn.Dense(3)``: built again, nothing is lost."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -184,3 +186,51 @@ def test_layers_of_a_derived_container_stay_its_own():
     block = Block().build((3,))
     with pytest.raises(ArgumentError, match="first: got other layers than Block was made of; allowed: a new Block"):
         block.first = nn.Dense(2)
+
+
+def test_a_layer_in_an_empty_place_is_not_left_untrained(backend):
+    """What held nothing at first was not looked at again."""
+    holder = Listed()
+    holder.layers = []
+    model = nn.Sequential(nn.Dense(3), holder, nn.Dense(2)).build((3,), seed=0)
+    trainer = fc.Trainer(model, SoftmaxCrossEntropy(), SGD(model.parameters(), 0.5))
+    trainer.train_step(*map(fc.asarray, BATCH))
+    holder.layers.append(nn.Dense(3).build((3,)))
+    with pytest.raises(ArgumentError, match="layers: got others than this Sequential was built with"):
+        trainer.train_step(*map(fc.asarray, BATCH))
+    holder.layers.clear()
+    trainer.train_step(*map(fc.asarray, BATCH))
+    assert trainer.step == 2
+
+
+@dataclasses.dataclass
+class Equal(nn.Layer):
+    """All of one width are equal."""
+
+    width: int
+
+    def infer(self, input_shape):
+        return (self.width,)
+
+    def setup(self, input_shape, scope):
+        self.weight = scope.parameter("weight", (input_shape[-1], self.width), init="he_normal")
+        return (self.width,)
+
+    def forward(self, x, *, training):
+        return fc.functional.dense(x, self.weight.array), x if training else None
+
+    def backward(self, grad_output, context, *, needs_input_grad=True):
+        self.weight.add_grad(fc.functional.dense_backward_weight(grad_output, context))
+        return fc.functional.dense_backward_input(grad_output, self.weight.array)
+
+
+def test_layers_that_call_themselves_equal_are_others(backend, tmp_path):
+    holder = Listed()
+    holder.layers = [Equal(3), Equal(3)]
+    model = nn.Sequential(holder, nn.Dense(2)).build((3,), seed=0)
+    trainer = fc.Trainer(model, SoftmaxCrossEntropy(), SGD(model.parameters(), 0.5))
+    trainer.train_step(*map(fc.asarray, BATCH))
+    holder.layers[1] = Equal(3).build((3,))
+    for use in (lambda: trainer.train_step(*map(fc.asarray, BATCH)), lambda: model.save_weights(tmp_path / "weights")):
+        with pytest.raises(ArgumentError, match="layers: got others than this Sequential was built with"):
+            use()

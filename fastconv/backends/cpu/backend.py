@@ -100,7 +100,7 @@ class NumbaBackend(Backend):
 
     def capture_parts(self, function: Callable[[Callable[[], None]], None]) -> list[Callable[[], bool]] | None:
         # Both are put back as they were, and not by what `set` returns: an interrupt may come before that is kept.
-        pool, outer, program_outside = Pool(), _captured_pool.get(), launch._local.program
+        pool, outer, program_outside = Pool(spare=self._pool.release), _captured_pool.get(), launch._local.program
         programs: list[Any] = []
 
         def cut() -> None:

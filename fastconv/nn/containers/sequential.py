@@ -10,7 +10,7 @@ from fastconv.backends.contract.types import Array, Shape
 from fastconv.errors import ArgumentError
 from fastconv.nn.containers.arguments import as_layers
 from fastconv.nn.core.layer import Chain, Context, FrozenForward
-from fastconv.nn.core.rewired import other_layers
+from fastconv.nn.core.rewired import got_others
 from fastconv.nn.core.scope import Scope
 from fastconv.nn.fused.plan import Plan, make_plan
 from fastconv.nn.fused.steps import run_forward
@@ -81,7 +81,7 @@ class Sequential(Layer):
             return plan
         if plan is None:
             _ = self.backend  # says so
-        raise other_layers(self)
+        raise got_others(self)
 
     def structure(self) -> Chain | None:
         return Chain(self.layers) if computes_as(type(self)) is Sequential else None

@@ -34,7 +34,7 @@ from fastconv.nn.core.checking import Checking
 from fastconv.nn.core.habits import ABSENT, ARGUMENT_HABITS, HABITS, INFERRED
 from fastconv.nn.core.parameter import Buffer, Parameter
 from fastconv.nn.core.returned import check_results
-from fastconv.nn.core.rewired import held_layers, other_layers
+from fastconv.nn.core.rewired import Held, are_same, check_children, got_others, held_layers
 from fastconv.nn.core.scope import Home, Scope
 
 Context = Any
@@ -75,7 +75,7 @@ class AbstractLayer(Checking):
     _built_in: object = None  # what stands for the model that it was built in
     # Of a model: all layers with tensors, and their paths; None is itself, for what points to itself is freed late.
     _places: Sequence[tuple[str, AbstractLayer | None]] = ()
-    _held: list[list[AbstractLayer]] | None = None  # of a model, when it was built
+    _held: Held | None = None  # of a model, when it was built
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -128,7 +128,7 @@ class AbstractLayer(Checking):
 
     def _unknown(self, name: str) -> UnknownAttributeError:
         """Return the error for an attribute that is not there, or not yet."""
-        if name in annotated(type(self)):
+        if name in annotated(type(self)) and self._built_in is None:
             within = (
                 "within a layer that does not set it up; allowed: scope.child(name, layer, input_shape) in its setup"
             )
@@ -314,12 +314,12 @@ class AbstractLayer(Checking):
 
     def _has_others(self) -> bool:
         """Tell whether layers of somebody's own got layers with tensors that this model was not built with."""
-        return self._held is not None and self._held != held_layers(self.walk())
+        return self._held is not None and not are_same(self._held, held_layers(self.walk()))
 
     def check_layers(self) -> None:
         """Refuse a model with other layers: names and optimizers are of those that it was built with."""
         if self._has_others():
-            raise other_layers(self)
+            raise got_others(self)
 
     def is_trained(self) -> bool:
         """Tell whether there are parameters that are not frozen, its own or inside.
@@ -346,7 +346,11 @@ class AbstractLayer(Checking):
             layer = waiting.pop()
             if id(layer) not in found:
                 found[id(layer)] = layer
-                waiting += [child for _, child in reversed(layer.children())]
+                try:
+                    waiting += [child for _, child in reversed(layer.children())]
+                except (AttributeError, TypeError, ValueError):
+                    check_children(found.values(), AbstractLayer)
+                    raise
         return list(found.values())
 
     @property

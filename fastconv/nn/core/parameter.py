@@ -160,7 +160,7 @@ class Buffer:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         values = self.arena.backend.to_numpy(self.data)  # NumPy would make an array of a single object otherwise
-        return np.array(values, dtype) if copy else np.asarray(values, dtype)
+        return np.array(values, dtype, copy=copy)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}, shape={self.shape})"

@@ -106,6 +106,8 @@ class Draft:
         Stands for the model.
     tensors : list
         Each with its name and what draws its first values from a seed.
+    names : set of str
+        Those.
     """
 
     backend: Backend | None = None
@@ -113,12 +115,22 @@ class Draft:
     keeps: bool = False
     root: object = None
     tensors: list[tuple[Buffer, str, Callable[[int], np.ndarray]]] = field(default_factory=list)
+    names: set[str] = field(default_factory=set)
     visits: list[Visit] = field(default_factory=list)
     declared: dict[int, tuple[str, Any, dict[str, Buffer]]] = field(default_factory=dict)
 
-    def check_reached(self, layers: Iterable[Any]) -> None:
-        """Refuse layers that were set up and are none of `layers`, those that a model says it is made of."""
+    def check_reached(self, layers: Iterable[Any], before: Iterable[Any]) -> None:
+        """Refuse layers that were set up and are none of `layers`, those that a model says it is made of by now.
+
+        Where it keeps what is built, also a `setup` that made new ones in the place of some that were there `before`.
+        """
         reached = set(map(id, layers))
+        lost = [layer for layer in before if layer.home.tensors and id(layer) not in reached] if self.keeps else ()
+        if lost:
+            raise ArgumentError(
+                f"setup: got one that makes layers anew, where a built {type(lost[0]).__name__} was that is to keep its"
+                " values; allowed: a setup that makes a layer if there is none yet"
+            )
         for path, layer, tensors in self.declared.values():
             if tensors and id(layer) not in reached:
                 raise ArgumentError(
@@ -188,10 +200,11 @@ class Scope:
                 check_one(input_shape, "x")
             with target.unlocked():
                 output_shape = target.setup(input_shape, self)
+            leaf = leaf and not target.children()  # which setup may have made
             if leaf and not is_ours(type(target)):
                 _check_own(type(target), output_shape, inside=bool(self._path))
         except FastconvError as error:
-            if not leaf:
+            if not leaf or target.children():
                 raise
             raise type(error)(f"layer {self._path or '.'} ({type(target).__name__}): {error}") from error
         if leaf:
@@ -278,16 +291,21 @@ class Scope:
             raise ShapeError(f"{name}: got shape {shape} {where}; allowed: {known.shape}, as before")
         if self._again:
             return cast(_Tensor, known)
-        tensor = cls(self._join(name), shape) if known is None else known
+        full = self._join(name)
+        if full in self._draft.names:
+            raise ArgumentError(
+                f"name: got {full!r} for two tensors; allowed: scope.child(name, layer, input_shape) with a name of its"
+                " own for each layer inside"
+            )
+        self._draft.names.add(full)
+        tensor = cls(full, shape) if known is None else known
         if known is not None and any(known is other for other, _, _ in self._draft.tensors):
             raise ArgumentError(
                 f"{name}: got that of another layer, as a copy.copy of one that is built has it; allowed: the layer"
                 " itself, which shares it, or a copy.deepcopy"
             )
         self._mine[name] = tensor
-        self._draft.tensors.append(
-            (tensor, self._join(name), draw if known is None else lambda seed: _values_of(known))
-        )
+        self._draft.tensors.append((tensor, full, draw if known is None else lambda seed: _values_of(known)))
         return cast(_Tensor, tensor)
 
     def _check_home(self) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -113,17 +113,16 @@ class Layer(AbstractLayer):
         warn_of_channels_first(shape)
         backend, key = get_backend(), self._key or object()
         layers = self.walk()
-        homes = [layer.home for layer in layers]
-        keeps = self._has_others() or any(home.tensors and home.model is not key for home in homes)
+        keeps = self._has_others() or any(layer.home.tensors and layer.home.model is not key for layer in layers)
         draft = Draft(backend, kind, keeps=keeps, root=key)
         Scope(draft, self, "").setup_layer(shape)
-        draft.check_reached(layers)
+        draft.check_reached(self.walk(), layers)  # a layer of one's own may make those inside only now
         drawn_from = random.next_build_seed() if seed is None else seed
         allocate(backend, kind, [(tensor, draw(drawn_from)) for tensor, _, draw in draft.tensors])
-        self._adopt(draft, shape, {id(layer): layer.own_tensors() for layer in layers})
+        self._adopt(draft, shape, [tensor for layer in layers for tensor in layer.own_tensors()])
         return self
 
-    def _adopt(self, draft: Draft, shape: Shape, before: Mapping[int, Sequence[Buffer]]) -> None:
+    def _adopt(self, draft: Draft, shape: Shape, before: Sequence[Buffer]) -> None:
         """Note what was built; `before` are the tensors that the layers had."""
         for tensor, name, _ in draft.tensors:
             tensor.name = name
@@ -132,13 +131,14 @@ class Layer(AbstractLayer):
             tensors, model = home.tensors, home.model
             if id(layer) in draft.declared:
                 tensors = draft.declared[id(layer)][2]
-                for tensor in before.get(id(layer), ()):
-                    tensor.retired = tensor not in tensors.values()
                 model = draft.root if home.model in (None, draft.root) else _SEVERAL
             layer.settle(Home(draft.backend, draft.dtype or home.dtype, tensors, model))
         self._key, self._input_shape, self._fitting = draft.root, shape, frozenset((shape,))
         self._places = tuple((path, None if it is self else it) for path, it, own in draft.declared.values() if own)
         self._held = held_layers(self.walk())
+        kept = set(self.tensors())
+        for tensor in before:
+            tensor.retired = tensor not in kept
         arrange_all(self)
 
     @property

@@ -12,6 +12,8 @@ _MISSING = object()
 
 def describe(layer: AbstractLayer, name: str = "", indent: str = "") -> str:
     """Return ``Conv2d(16, 3, padding=1)``, or the tree of a layer made of others."""
+    if not indent:
+        layer.walk()  # says what is wrong with what is inside
     children = layer.children()
     arguments = _arguments(layer)
     head = f"{indent}{name}{': ' * bool(name)}{type(layer).__name__}"

@@ -140,6 +140,7 @@ class Summary:
 
 def visits(model: AbstractLayer, input_shape: Shape) -> list[Visit]:
     """Return the layers of `model`, built or not, without others inside, each at its places for such an image."""
+    model.walk()  # says what is wrong with what is inside
     draft = Draft()
     Scope(draft, model).setup_layer(input_shape)
     return draft.visits

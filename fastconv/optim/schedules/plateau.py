@@ -46,7 +46,7 @@ class ReduceOnPlateau(NumberedSchedule):
         The first rate.
     monitor : str or None
         The quantity of the history that is watched; by default "val_loss" where there is validation, else "loss".
-        What is no number is never better, nor is an accuracy whose loss is not finite.
+        What is not finite is never better, nor is an accuracy whose loss is not.
     mode : "auto", "min" or "max"
         Whether less or more is better; "auto" knows it of losses and accuracies.
     factor : float
@@ -181,7 +181,7 @@ class ReduceOnPlateau(NumberedSchedule):
         return name.endswith("accuracy")
 
     def _is_better(self, value: float, best: float | None, *, rises: bool) -> bool:
-        if best is None:
-            return value == value  # what is no number is never best
+        if best is None or not math.isfinite(best) or not math.isfinite(value):  # states of before have infinite ones
+            return math.isfinite(value)
         margin = self.threshold * (best if self.threshold_mode == "rel" else 1.0)
         return value > best + margin if rises else value < best - margin

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal, get_args
 from fastconv import _validate as validate
 from fastconv._files import home_path_of, write_atomically, writing
 from fastconv.errors import ArgumentError, CheckpointError
-from fastconv.optim.schedules.plateau import Mode
+from fastconv.optim.schedules.plateau import Mode, counted
 from fastconv.training.callbacks.callback import Callback, StepInfo, Training, check_state
 from fastconv.training.callbacks.monitor import check_monitor, score
 from fastconv.training.callbacks.writing import check_directory
@@ -166,11 +166,8 @@ class ModelCheckpoint(Callback):
         if name not in logs:
             return []
         history = trainer.history.history
-        losses = history["val_loss" if "val_loss" in logs else "loss"]
-        return [
-            score(trainer, name, value, self.mode) if math.isfinite(loss) else math.nan  # NaN is in the first class
-            for value, loss in zip(history[name], losses, strict=True)
-        ]
+        epochs = (dict(zip(history, row, strict=True)) for row in zip(*history.values(), strict=True))
+        return [score(trainer, name, counted(name, epoch), self.mode) for epoch in epochs]
 
     def _save(self, trainer: Training, value: float | None) -> None:
         """Write the state, which counts this file among those kept; what is over goes when all is written."""

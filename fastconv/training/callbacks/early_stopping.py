@@ -27,7 +27,8 @@ class EarlyStopping(Callback):
     training ends, but not after the very first epoch. What is not finite is never better, nor is an accuracy whose loss
     is not.
 
-    Each `fit` begins anew, but for one that goes on from a state that was restored.
+    Each `fit` begins anew, but for one that goes on from a state that was restored; so does one with `restore_best` in
+    the midst of which the model is built with other layers, which the best weights so far do not fit.
 
     Parameters
     ----------
@@ -104,6 +105,8 @@ class EarlyStopping(Callback):
     def on_epoch_end(self, trainer: Training, logs: dict[str, float]) -> None:
         check_monitor(self.monitor, logs)
         value = counted(self.monitor, logs)
+        if not self._fits(trainer):
+            self._begin()
         self.wait += 1
         if self._better(trainer, value, self.best):
             self.best, self.best_epoch = value, trainer.epoch
@@ -116,9 +119,18 @@ class EarlyStopping(Callback):
 
     def on_train_end(self, trainer: Training) -> None:
         over = self.stopped_epoch or trainer.epoch >= trainer.last_epoch
-        if over and self._begun and self._weights is not None:
+        if over and self._begun and self._weights is not None and self._fits(trainer):
             set_tensors(trainer.model, self._weights)
         self._begun = False
+
+    def _fits(self, trainer: Training) -> bool:
+        """Tell whether the weights that are kept, if any, are those of the model as it is built now."""
+        if self._weights is None:
+            return True
+        kept, named = self._weights, trainer.model.named_tensors()
+        return kept.keys() == named.keys() and all(  # a scalar is (1,) in older files
+            kept[name].shape in (tensor.shape, tensor.shape or (1,)) for name, tensor in named.items()
+        )
 
     def _better(self, trainer: Training, value: float, than: float | None) -> bool:
         if not math.isfinite(value) or than is None:

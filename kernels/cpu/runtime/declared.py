@@ -19,6 +19,7 @@ UNCOMPILED = (NumbaError, OverflowError, NotImplementedError)
 """What Numba raises for arguments that it has no types or no code for."""
 MOST_TASKS = 2**46
 """Times the number of a chunk, of which there are 64 for each of at most 1024 threads, they are an int64 still."""
+_MASKED = "a masked array, whose mask would be lost", "an array without a mask"
 _count = itertools.count(1)
 _code_state = 0
 
@@ -106,7 +107,7 @@ def _refuse_arrays(function, scratch, arguments):
     for place, argument in enumerate((scratch, *arguments)):
         for array in arrays_of((argument,)):
             if isinstance(array, np.ma.MaskedArray):
-                got, allowed = "a masked array, whose mask would be lost", "an array without a mask"
+                got, allowed = _MASKED
             elif not array.dtype.isnative:
                 got = f"an array of {array.dtype.str}, bytes in the order of other machines"
                 allowed = "this machine's order; fc.asarray(array) has it"
@@ -121,6 +122,8 @@ def refuse_unlike(kernel, out, **arrays):
     for name, array in {**arrays, "out": out}.items():
         if not isinstance(array, np.ndarray):
             got, allowed = f"{array!r:.100}", "an array"
+        elif isinstance(array, np.ma.MaskedArray):
+            got, allowed = _MASKED
         elif array.dtype.kind not in "iu" and array.dtype.char not in "fd":
             got, allowed = f"{array.dtype}", "integers, float32, float64, of which vectors are made"
         elif array.shape != like.shape or array.dtype.char != like.dtype.char:

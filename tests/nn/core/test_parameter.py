@@ -210,6 +210,8 @@ def test_numpy_takes_its_values(tmp_path):
                 other.data = tensor
         weight = model.layers[0].weight
         np.array(weight)[...] = 7.0
+        with pytest.raises(ValueError, match="Unable to avoid copy"):
+            np.array(weight, np.float64, copy=False)
         with pytest.raises(ValueError, match="read-only"):
             np.asarray(weight)[...] = 7.0
         assert not (weight.data == 7.0).any()

@@ -95,3 +95,97 @@ def test_all_that_is_inside_is_named_and_set_up():
     model = Half().build((2,))
     with pytest.raises(AttributeError, match=r"weight: got a Dense within a layer that does not set it up; allowed"):
         model(fc.asarray(np.zeros((1, 2), np.float32)))
+
+
+def test_an_attribute_that_its_own_class_never_sets_is_none_of_a_layer_around_it():
+    class Declaring(Half):
+        width: int
+
+        def setup(self, input_shape, scope):
+            return scope.child("second", self.second, scope.child("first", self.first, input_shape))
+
+    model = Declaring()
+    with pytest.raises(AttributeError, match=r"width: got a Declaring that is not built"):
+        _ = model.width
+    with pytest.raises(AttributeError, match=r"width: got an attribute that Declaring has not"):
+        _ = model.build((2,)).width
+
+
+def test_each_layer_inside_has_a_name_of_its_own(backend):
+    """Two of one name were drawn alike, and a file had one of them."""
+
+    class Twice(Half):
+        names = ("first", "first")
+
+        def setup(self, input_shape, scope):
+            for name, layer in zip(self.names, (self.first, self.second), strict=True):
+                input_shape = scope.child(name, layer, input_shape)
+            return input_shape
+
+    model = nn.Sequential(Twice(), nn.ReLU())
+    message = r"^layer 0.first \(Dense\): name: got '0.first.weight' for two tensors; allowed: scope.child"
+    for use in (lambda: model.build((2,)), lambda: model.summary((2,))):
+        with pytest.raises(ArgumentError, match=message):
+            use()
+    Twice.names = ("first", "first.second")
+    assert len(model.build((2,)).parameters()) == 4
+
+
+class Late(nn.Layer):
+    """Makes what is inside when it knows the shape; in each build, or once."""
+
+    inner = None
+
+    def __init__(self, *, once):
+        self.once = once
+
+    def children(self):
+        return [] if self.inner is None else [("inner", self.inner)]
+
+    def setup(self, input_shape, scope):
+        if self.inner is None or not self.once:
+            self.inner = nn.Dense(2 * input_shape[-1])
+        return scope.child("inner", self.inner, input_shape)
+
+    def infer(self, input_shape):
+        return (2 * input_shape[-1],)
+
+    def forward(self, x, *, training):
+        return self.inner.forward(x, training=training)
+
+    def backward(self, grad_output, context, *, needs_input_grad=True):
+        return self.inner.backward(grad_output, context, needs_input_grad=needs_input_grad)
+
+
+@pytest.mark.parametrize("once", [False, True])
+def test_setup_may_make_the_layers_inside(backend, once):
+    """`build` took those that it found before for all that there are."""
+    model = nn.Sequential(Late(once=once), nn.ReLU(), nn.Dense(2))
+    rows = [(row.name, row.kind) for row in model.summary((3,)).rows]
+    assert rows == [("0.inner", "Dense"), ("1", "ReLU"), ("2", "Dense")]
+    model.build((3,), seed=0)
+    assert [parameter.name for parameter in model.parameters()][:2] == ["0.inner.weight", "0.inner.bias"]
+    assert model(fc.asarray(np.zeros((1, 3), np.float32))).shape == (1, 2)
+    before, optimizer = fc.to_numpy(model[0].inner.weight.data).copy(), fc.optim.SGD(model.parameters(), 0.1)
+    model.build((3,), seed=1)
+    assert (fc.to_numpy(model[0].inner.weight.data) != before).all()
+    with pytest.raises(ArgumentError, match="parameters: got those of a model that was built again"):
+        optimizer.step()
+    inner, optimizer = model[0].inner, fc.optim.SGD(model[0].parameters(), 0.1)
+    model.build((3,), seed=2)  # the optimizer is of what `setup` may have put aside
+    assert (model[0].inner is inner) is once
+    with pytest.raises(ArgumentError, match="parameters: got those of a model that was built again"):
+        optimizer.step()
+
+
+def test_setup_that_makes_layers_anew_loses_no_values(backend):
+    kept = nn.Sequential(Late(once=True), nn.Dense(2)).build((3,), seed=0)
+    weight = fc.to_numpy(kept[0].inner.weight.data).copy()
+    other = nn.Sequential(*kept.layers[:-1], nn.Dense(5)).build((3,), seed=1)
+    np.testing.assert_array_equal(fc.to_numpy(other[0].inner.weight.data), weight)
+    model = nn.Sequential(Late(once=False), nn.Dense(2)).build((3,), seed=0)
+    inner, weight = model[0].inner, fc.to_numpy(model[0].inner.weight.data).copy()
+    with pytest.raises(ArgumentError, match=r"^setup: got one that makes layers anew, where a built Dense was that is"):
+        nn.Sequential(*model.layers[:-1], nn.Dense(5)).build((3,), seed=1)
+    assert model[0].inner is inner
+    np.testing.assert_array_equal(fc.to_numpy(inner.weight.data), weight)

@@ -49,6 +49,16 @@ def test_what_is_not_a_number_is_no_progress():
     assert rates(schedule, [math.nan, 1.0, math.nan, math.nan]) == [1, 1, 1, 1, 0.5]
 
 
+def test_what_is_infinite_is_not_the_best_for_ever():
+    """Nothing is less than infinity by a share of it."""
+    schedule = schedules.ReduceOnPlateau(1.0, patience=0, factor=0.5)
+    assert rates(schedule, [math.inf, 3.0, 2.0, 1.0]) == [1, 0.5, 0.5, 0.5, 0.5]
+    schedule.load_state_dict({"lr": 1.0, "best": math.inf, "bad_epochs": 0, "cooldown": 0})
+    assert rates(schedule, [3.0, 2.0]) == [1, 1, 1]
+    rising = schedules.ReduceOnPlateau(1.0, "val_f1", mode="max", patience=0, factor=0.5)
+    assert rates(rising, [1.0, math.inf, 2.0, 3.0], "val_f1") == [1, 1, 0.5, 0.5, 0.5]
+
+
 @pytest.mark.parametrize("name", ["accuracy", "val_accuracy", "val_f1"])
 def test_an_accuracy_whose_loss_is_not_finite_is_no_progress(name):
     schedule = schedules.ReduceOnPlateau(1.0, name, mode="max", patience=0, factor=0.5)

@@ -120,6 +120,16 @@ def test_an_accuracy_is_never_best_where_the_loss_is_not_finite(trainer_and_data
     assert callback.best_path.exists()
 
 
+def test_what_was_best_stays_so_where_validation_comes_later(numpy_backend, tmp_path):
+    """Its losses were taken for those of the epochs before, which there were none of."""
+    checkpoint, data = ModelCheckpoint(tmp_path, monitor="accuracy"), data_of()
+    trainer = trainer_of(checkpoint, lr=0.0)
+    trainer.fit(data, 1)
+    checkpoint.best_path.unlink()
+    trainer.fit(data, 1, data)  # neither better nor worse
+    assert not checkpoint.best_path.exists()
+
+
 @pytest.fixture
 def numpy_backend():
     with fc.use_backend("numpy"):

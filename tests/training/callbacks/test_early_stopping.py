@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import fastconv as fc
+from fastconv import nn
 from fastconv.errors import ArgumentError, CheckpointError
 from fastconv.metrics import F1, MeanAbsoluteError
 from fastconv.training import Callback, EarlyStopping
@@ -74,6 +75,32 @@ def test_the_best_weights_come_back(losses):
     assert not np.array_equal(weights[best], weights[-1])
     _, plain, weights = run(losses, patience=2)
     np.testing.assert_array_equal(plain.model.parameters()[0].data, weights[-1])
+
+
+class _Rebuilds(Callback):
+    """Builds the model with another head after the first epoch."""
+
+    def on_epoch_end(self, trainer, logs):
+        if trainer.epoch == 1:
+            trainer.model.layers = (*trainer.model.layers[:-1], nn.Dense(5))
+            trainer.model.build((4,), seed=3)
+            trainer.optimizer = fc.optim.SGD(trainer.model.parameters(), 0.1)
+
+
+def test_the_best_weights_of_other_layers_do_not_come_back():
+    """They ended the training in an error of NumPy's."""
+
+    class Growing(nn.Sequential):
+        """One whose layers change."""
+
+    model = Growing(nn.Dense(6), nn.ReLU(), nn.Dense(3)).build((4,), seed=0)
+    stopping = EarlyStopping(patience=9, restore_best=True)
+    optimizer = fc.optim.SGD(model.parameters(), 0.1)
+    trainer = fc.Trainer(model, fc.losses.SoftmaxCrossEntropy(), optimizer, callbacks=[stopping, _Rebuilds()])
+    scripted(trainer, [0.1, 0.5, 0.9])
+    trainer.fit(data_of(), 3, data_of())
+    assert (stopping.best, stopping.best_epoch) == (0.5, 2)
+    assert model.layers[-1].weight.shape == (6, 5)
 
 
 def test_an_interrupted_run_keeps_its_newest_weights():

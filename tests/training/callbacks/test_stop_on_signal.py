@@ -56,6 +56,31 @@ def test_a_training_that_is_told_goes_on_to_the_same_bits(tmp_path, heard):
     assert heard == [signal.SIGUSR1]
 
 
+class Fails(Callback):
+    """Breaks off when the training ends."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def on_train_end(self, trainer):
+        raise self.error
+
+
+@pytest.mark.parametrize("error", [RuntimeError("mine"), KeyboardInterrupt()])
+def test_all_is_put_back_whatever_another_one_raises_at_the_end(tmp_path, heard, error):
+    """The signal was listened to, and the folder owned, for as long as the process lived."""
+    for callbacks in ([StopOnSignal(), Fails(error)], [ModelCheckpoint(tmp_path), Fails(error)]):
+        for callback in callbacks:
+            callback.saves = True  # so that they are called in this order
+        trainer = trainer_of(*callbacks)
+        with pytest.raises(type(error)):
+            trainer.fit(data_of(), 1)
+        assert trainer.position is None
+    os.kill(os.getpid(), signal.SIGUSR1)
+    assert heard == [signal.SIGUSR1]
+    trainer_of(ModelCheckpoint(tmp_path)).fit(data_of(), 1)
+
+
 def test_the_next_fit_is_not_told(heard):
     stop = StopOnSignal()
     trainer = trainer_of(Tells(signal.SIGUSR1), stop)

@@ -211,6 +211,17 @@ def test_vectors_of_ones_own_are_read_where_an_array_is() -> None:
         run_binary(summed, np.ones(4), np.ones(3), out)
 
 
+def test_vectors_of_ones_own_lose_no_mask() -> None:
+    """It was dropped where an array is made one block."""
+    x, out = np.ma.masked_array(np.ones(4), [0, 1, 0, 0]), np.zeros(4)
+    got = "got a masked array, whose mask would be lost; allowed: an array without a mask"
+    with pytest.raises(TypeError, match=f"^same: x: {got}$"):
+        run_unary(same, x, out)
+    with pytest.raises(TypeError, match=f"^summed: b: {got}$"):
+        run_binary(summed, np.ones(4), x, out)
+    assert not np.any(out)
+
+
 @pytest.mark.parametrize("order", [slice(None, None, -1), slice(None, None, 3), slice(1, None, 2)], ids=str)
 @pytest.mark.parametrize("shape", [(40,), (40, 3), (40, 5, 2)], ids=str)
 def test_vectors_of_ones_own_are_read_in_the_order_of_an_array_with_steps(shape: tuple[int, ...], order: slice) -> None:
