@@ -48,7 +48,10 @@ def class_table(class_weight: ClassWeight, model: Layer) -> Array:
                 )
             if not isinstance(value, Real):
                 raise ArgumentError(f"class_weight: got {value!r} for class {number}; allowed: a number, 0 or above")
-            table[int(number)] = float(value)
+            try:
+                table[int(number)] = float(value)
+            except OverflowError:  # of an int past all floats
+                table[int(number)] = np.inf
     else:
         table = converting.on_host(class_weight, name="class_weight")
         if table.dtype.kind not in "iuf" or table.shape != (classes,):
@@ -84,7 +87,7 @@ def split_off(train: Any, share: Any, validation: Any, *, of_arrays: bool) -> tu
         raise ArgumentError("validation_split: got it with validation_data; allowed: one of them")
     if not of_arrays:
         raise ArgumentError(f"validation_split: got {share!r} with batches; allowed: with a pair of arrays")
-    if isinstance(share, bool) or not isinstance(share, Real) or not 0 < float(share) < 1:
+    if isinstance(share, bool) or not isinstance(share, Real) or not 0 < share < 1:  # type: ignore[operator]
         raise ArgumentError(f"validation_split: got {share!r}; allowed: a number between 0 and 1")
     rows = train[0].shape[0] if getattr(train[0], "shape", ()) else 0
     kept = rows - round(rows * float(share))

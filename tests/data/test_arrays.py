@@ -141,7 +141,7 @@ def test_a_forked_process_opens_files_whatever_threads_read_meanwhile(tmp_path, 
 
 
 def test_an_interrupt_that_is_kept_keeps_no_file_from_being_read(tmp_path, images):
-    """As an interactive session keeps it: all that reads such files, and all forks, waited for ever."""
+    """As an interactive Python keeps it: all that reads such files, and all forks, waited for ever."""
     np.save(tmp_path / "x.npy", images)
     for number in range(1000):
         interrupts, before, kept = Interrupts(number, (contextlib.__file__,), instructions=True), sys.gettrace(), None
