@@ -39,7 +39,7 @@ def shapes(long: list[tuple[int, ...]]) -> list:
     return [*(pytest.param(s, id=str(s)) for s in SHORT), *marked]
 
 
-@pytest.fixture(params=["numpy", "numba", "cuda-emulator"])
+@pytest.fixture(params=["numpy", "numba", pytest.param("cuda-emulator", marks=pytest.mark.emulator)])
 def each(request: pytest.FixtureRequest) -> Iterator[Backend]:
     if request.param == "cuda-emulator":
         emulator_or_skip()

@@ -179,6 +179,7 @@ def test_without_a_gpu_it_stops_within_seconds_and_says_why(tmp_path, capsys) ->
     assert "failed" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_what_comes_back_may_travel(tmp_path) -> None:
     gpu.main(["all", "--out", str(tmp_path), "--stages", "smoke"])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["gpu.jsonl", "gpu.log", "gpu.txt"]

@@ -289,6 +289,7 @@ def test_without_pytorch_ours_is_timed_alone() -> None:
     assert 0 < row["difference"] < gpu_ops.BOUNDS["fast"]
 
 
+@pytest.mark.slow
 def test_a_wrong_layer_is_timed_and_told(monkeypatch) -> None:
     backend = emulator_or_skip()
     right = backend.conv2d

@@ -132,11 +132,8 @@ def kill_and_go_on(folder, undisturbed, kills):
     }
 
 
-@pytest.mark.parametrize(
-    "kills",
-    [pytest.param([("training", 3000)], marks=pytest.mark.slow), [("saving", 2300), ("training", 500)]],
-    ids=str,
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("kills", [[("training", 3000)], [("saving", 2300), ("training", 500)]], ids=str)
 def test_a_run_that_was_killed_ends_with_the_same_bits(tmp_path, undisturbed, kills):
     kill_and_go_on(tmp_path, undisturbed, [{"killed": kill} for kill in kills])
 

@@ -39,6 +39,7 @@ def test_values_by_hand(backend, loss, value, slopes):
     np.testing.assert_allclose(grad, [slopes], atol=1e-15)
 
 
+@pytest.mark.float64
 def test_cross_entropy_of_pytorchs_documentation(backend):
     """The example of BCEWithLogitsLoss: 64 labels that hold, and a logit of 1.5 for each."""
     loss, _ = _call(BinaryCrossEntropy(pos_weight=np.ones(64)), np.full((10, 64), 1.5), np.ones((10, 64)))

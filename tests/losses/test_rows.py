@@ -11,6 +11,7 @@ from fastconv.losses import MulticlassHinge, SoftmaxCrossEntropy, SquaredHinge
 from fastconv.testing import gradcheck
 
 
+@pytest.mark.float64
 def test_value_by_hand(backend):
     """Logits 0 and log 3 are the probabilities 1/4 and 3/4."""
     logits = fc.asarray(np.array([[0.0, math.log(3)], [0.0, math.log(3)]]))
@@ -97,6 +98,7 @@ def test_softmax_of_cs231n(backend):
     assert _call(SoftmaxCrossEntropy(), [[-2.85, 0.86, 0.28]], [2])[0] == pytest.approx(1.04, abs=5e-3)
 
 
+@pytest.mark.float64
 def test_margins_of_pytorchs_documentation(backend):
     """The example of MultiMarginLoss, which divides by the number of classes too."""
     assert _call(MulticlassHinge(), [[0.1, 0.2, 0.4, 0.8]], [3])[0] / 4 == pytest.approx(0.325)
@@ -122,6 +124,7 @@ def test_a_row_of_weight_two_counts_as_two(backend, rng, loss):
     np.testing.assert_allclose(weighted, [2 * grad[0], grad[2], 0 * grad[2]], atol=1e-15)
 
 
+@pytest.mark.float64
 @pytest.mark.parametrize("loss", [SoftmaxCrossEntropy, MulticlassHinge, SquaredHinge])
 @pytest.mark.parametrize("ignored", [-100, 2])
 def test_ignored_rows_are_left_out(backend, rng, loss, ignored):
@@ -135,6 +138,7 @@ def test_ignored_rows_are_left_out(backend, rng, loss, ignored):
     assert not given[~kept].any()
 
 
+@pytest.mark.float64
 def test_rows_of_targets(backend, rng):
     """One class alone is its number; two mixed are as much of both losses."""
     scores, one, other = rng.standard_normal((6, 5)), rng.integers(0, 5, 6), rng.integers(0, 5, 6)

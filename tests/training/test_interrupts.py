@@ -69,7 +69,7 @@ def put_back(trainer, state, tensors):
 @pytest.mark.parametrize(
     ("where", "instructions", "stride"),
     [
-        pytest.param(STATE, False, 3, id="every-third-line-where-state-changes"),
+        pytest.param(STATE, False, 7, id="every-seventh-line-where-state-changes"),
         # the first two with a stride of 1 pass, too, in some 27,000 steps
         pytest.param(STATE, True, 23, id="instructions-where-state-changes", marks=pytest.mark.slow),
         pytest.param(EVERYWHERE, False, 19, id="lines-everywhere", marks=pytest.mark.slow),

@@ -252,6 +252,7 @@ extern "C" __global__ void probe(float* x) {
         assert list(x) == [7, before, 7]
 
 
+@pytest.mark.emulator
 def test_counters_of_known_cases(run) -> None:
     """Bank conflicts and sectors where the answer is known by hand."""
     device = get_backend("cuda-emulator").device

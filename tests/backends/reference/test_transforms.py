@@ -98,7 +98,7 @@ def test_a_window_of_the_partner_comes_in_as_it_was_changed():
     assert mixed[:, 0, :, 0].tolist() == [[10, 40], [152.5, 80]]
 
 
-@pytest.mark.parametrize("name", ["numba", "cuda-emulator"])
+@pytest.mark.parametrize("name", ["numba", pytest.param("cuda-emulator", marks=pytest.mark.emulator)])
 def test_bytes_that_are_moved_have_the_same_bits_everywhere(rng, name):
     try:
         other = get_backend(name)

@@ -92,13 +92,14 @@ def test_the_error_is_fastconvs_and_ends_with_its_cause() -> None:
     assert done.stdout == "numba [[0. 2.]]\n", done.stderr
 
 
+@pytest.mark.slow  # two of them are in tests/cli/test_cli.py too
 @pytest.mark.parametrize(
     ("name", "value"),
     [
         ("FASTCONV_NUM_THREADS", "0"),
-        pytest.param("FASTCONV_BOUNDSCHECK", "yes", marks=pytest.mark.slow),
+        ("FASTCONV_BOUNDSCHECK", "yes"),
         ("NUMBA_DISABLE_JIT", "1"),
-        pytest.param("NUMBA_CPU_FEATURES", "abc", marks=pytest.mark.slow),
+        ("NUMBA_CPU_FEATURES", "abc"),
     ],
 )
 def test_the_command_says_it_in_one_line(name: str, value: str) -> None:
