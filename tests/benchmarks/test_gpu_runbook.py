@@ -157,6 +157,7 @@ def test_record_names_the_device() -> None:
     assert {"card", "driver", "command", "compute_capability", "python", "tools", "cache"} <= {*where, "driver"}
 
 
+@pytest.mark.slow
 def test_smoke_tells_a_wrong_result_and_a_wrong_kernel(monkeypatch) -> None:
     backend = emulator_or_skip()
     conv, direction, kernel = gpu_smoke.CASES[0]

@@ -45,7 +45,7 @@ def figures(folder):
     return {name: values for name, values in history_of(folder).items() if "second" not in name}
 
 
-@pytest.mark.parametrize("every", ["0", "1"])
+@pytest.mark.parametrize("every", ["0", pytest.param("1", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("write", [(Trainer, "save"), (RunFolder, "write_weights")], ids=["state", "weights"])
 def test_an_interrupt_right_behind_the_first_file_leaves_a_run(capsys, monkeypatch, write, every):
     """Between a file's last byte and the next line that a process may run."""
@@ -65,7 +65,7 @@ def test_an_interrupt_right_behind_the_first_file_leaves_a_run(capsys, monkeypat
     assert weights_of("parts") == weights_of("whole")
 
 
-@pytest.mark.parametrize("step", [2, 4, 5])
+@pytest.mark.parametrize("step", [4, *(pytest.param(step, marks=pytest.mark.slow) for step in (2, 5))])
 def test_in_mid_epoch_with_the_command_that_was_printed(capsys, monkeypatch, step):
     words = ["train", *SMALL, "--augment", "--optimizer", "sgd", "--lr", "0.05", "--save-every-steps", "1"]
     assert main([*words, "--output", "whole"]) == 0

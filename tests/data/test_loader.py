@@ -33,6 +33,7 @@ def test_loader_normalises_in_order(backend, dataset):
     np.testing.assert_allclose(x, (dataset.images / 255 - dataset.mean) / dataset.std, rtol=0, atol=1e-5)
 
 
+@pytest.mark.float64
 def test_loader_takes_normalisation_and_dtype(backend, dataset):
     loader = DataLoader(dataset, 50, shuffle=False, mean=(0, 0, 0), std=(1, 1, 0.5), dtype=np.float64)
     ((x, _),) = epoch_of(loader, 0)

@@ -55,6 +55,7 @@ def test_what_a_function_returns() -> None:
     assert found == {"    return b, a", "    return None", "    return not (d < e)"}
 
 
+@pytest.mark.slow
 def test_an_argument_with_a_default_is_dropped() -> None:
     text = "y = conv2d(x, stride=2, weight=w)"
     assert [after for kind, _, after in changes(text) if kind == "argument"] == ["y = conv2d(x, weight=w)"]

@@ -86,7 +86,7 @@ def _dropped(x, p, key):
     return out
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("dtype", [np.float32, pytest.param(np.float64, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("size", [1, 3, 4, 5, 31, 32, 33, 500, TASK_ELEMENTS + 37])
 def test_element_takes_its_word_of_its_block(size, dtype):
     key = RandomKey(seed=0x299F31D0_A4093822, stream=0x13198A2E, step=0x03707344)
