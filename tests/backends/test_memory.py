@@ -200,10 +200,9 @@ def test_a_pool_without_a_limit_keeps_everything():
     assert pool.nbytes == 36 * MEGABYTE
 
 
-def test_what_is_captured_has_the_idle_memory_of_others_before_the_system_has_none(monkeypatch):
-    pool, empty = Pool(1 << 40), np.empty
-    captured = Pool(spare=pool.release)
-    pool.empty((MEGABYTE,), np.uint8)
+def _make_scarce(monkeypatch, pool):
+    """Let the system have no more memory as long as this pool holds some."""
+    empty = np.empty
 
     def scarce(shape, dtype):
         if pool.nbytes:
@@ -211,6 +210,13 @@ def test_what_is_captured_has_the_idle_memory_of_others_before_the_system_has_no
         return empty(shape, dtype)
 
     monkeypatch.setattr(memory.np, "empty", scarce)
+
+
+def test_what_is_captured_has_the_idle_memory_of_others_before_the_system_has_none(monkeypatch):
+    pool = Pool(1 << 40)
+    captured = Pool(spare=pool.release)
+    pool.empty((MEGABYTE,), np.uint8)
+    _make_scarce(monkeypatch, pool)
     assert captured.empty((2, MEGABYTE), np.uint8).shape == (2, MEGABYTE)
     assert (pool.nbytes, captured.nbytes) == (0, 2 * MEGABYTE)
 
@@ -218,15 +224,9 @@ def test_what_is_captured_has_the_idle_memory_of_others_before_the_system_has_no
 @pytest.mark.parametrize(("most_idle", "misses"), [(1 << 40, 2), (None, 1)])
 def test_idle_memory_goes_back_before_the_system_has_none(monkeypatch, most_idle, misses):
     """But for what was captured, whose kernels know the addresses."""
-    pool, empty = Pool(most_idle), np.empty
+    pool = Pool(most_idle)
     pool.empty((MEGABYTE,), np.uint8)
-
-    def scarce(shape, dtype):
-        if pool.nbytes:
-            raise MemoryError
-        return empty(shape, dtype)
-
-    monkeypatch.setattr(memory.np, "empty", scarce)
+    _make_scarce(monkeypatch, pool)
     if most_idle is None:
         with pytest.raises(MemoryError):
             pool.empty((2, MEGABYTE), np.uint8)
