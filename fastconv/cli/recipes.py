@@ -189,9 +189,9 @@ def _check_inner(name: str, table: Mapping[str, Any]) -> None:
     """Refuse an optimizer that goes around others, and has no rate of its own, without one."""
     takes = named.parameters_of(named.choices("optimizer")[name])
     if "lr" not in takes and not isinstance(table.get("optimizer"), Mapping):
-        inner = "around one, with --set optimizer.optimizer.name=SGD --set optimizer.optimizer.lr=0.1"
-        advice = inner if "optimizer" in takes else "in a program of yours"
-        raise ArgumentError(f"--optimizer: got {name}, which goes around others; allowed: {advice}")
+        inner = f"{name} with another within it, --set optimizer.optimizer.name=SGD --set optimizer.optimizer.lr=0.1"
+        advice = inner if "optimizer" in takes else f"{name} in a program of yours"
+        raise ArgumentError(f"--optimizer: got {name} alone, which goes around others; allowed: {advice}")
 
 
 def _has_rate(table: Mapping[str, Any]) -> bool:

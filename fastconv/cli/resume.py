@@ -10,6 +10,7 @@ from fastconv._console import count
 from fastconv.cli.command_line import command_line
 from fastconv.cli.recipes import absolute
 from fastconv.cli.running import TrainingRun, as_argument, check_data, compute_as, facts_of
+from fastconv.data import SOURCES
 from fastconv.errors import ArgumentError, CheckpointError
 from fastconv.parallel.starting import is_first
 from fastconv.training.named import NAME
@@ -63,10 +64,12 @@ def _changed(recipe: Recipe, options: argparse.Namespace) -> Recipe:
     own = "images" in recipe.tables["data"]
     option, odd = ("--data-dir", options.data_dir) if own else ("--images", options.images)
     if odd is not None:
-        of, allowed = ("a folder of images", "--images DIR") if own else (recipe.tables["data"][NAME], "--data-dir DIR")
-        raise ArgumentError(
-            f"{option}: got {odd} for a run on {of}; allowed: {allowed} where that lies elsewhere by now"
-        )
+        name = recipe.tables["data"][NAME]
+        of, moved = ("a folder of images", "--images DIR") if own else (name, "--data-dir DIR")
+        allowed = f"{moved} where that lies elsewhere by now"
+        if not own and SOURCES[name].is_drawn:
+            allowed = f"neither that nor --data-dir, as {name} is drawn"
+        raise ArgumentError(f"{option}: got {odd} for a run on {of}; allowed: {allowed}")
     data = {
         key: absolute(path)
         for key, path in (("directory", options.data_dir), ("images", options.images))

@@ -249,7 +249,7 @@ def test_a_run_goes_on_with_images_of_its_kind(photos, trained, capsys):
     assert main(["train", "--images", str(photos), *SMALL, "--output", "own"]) == 0
     capsys.readouterr()
     told = fails(capsys, "resume", "run", "--images", photos, "--epochs", "3")
-    assert f"--images: got {photos} for a run on shapes10; allowed: --data-dir DIR where that lies elsewhere" in told
+    assert f"--images: got {photos} for a run on shapes10; allowed: neither that nor --data-dir, as" in told
     told = fails(capsys, "resume", "own", "--data-dir", "elsewhere", "--epochs", "3")
     assert "for a run on a folder of images; allowed: --images DIR where that lies elsewhere by now" in told
 

@@ -140,13 +140,16 @@ def test_what_is_wrong_in_a_file_is_named(tmp_path, capsys, fitted, text, messag
         (["--schedule", "Step", "milestones=1,x"], "milestones: got '1,x'; allowed: numbers of steps in a tuple"),
         (
             ["--optimizer", "EMA", "--lr", "0.1"],
-            "--optimizer: got EMA, which goes around others; allowed: around one, with",
+            "--optimizer: got EMA alone, which goes around others; allowed: EMA with another within it, --set ",
         ),
         (
             ["--optimizer", "Lookahead", "optimizer=SGD"],
-            "with --set optimizer.optimizer.name=SGD --set optimizer.optimizer.lr=0.1",
+            "Lookahead with another within it, --set optimizer.optimizer.name=SGD --set optimizer.optimizer.lr=0.1",
         ),
-        (["--optimizer", "Combined", "--lr", "0.1"], "got Combined, which goes around others; allowed: in a program"),
+        (
+            ["--optimizer", "Combined", "--lr", "0.1"],
+            "got Combined alone, which goes around others; allowed: Combined in a program",
+        ),
         (["--set", "loader.batch_sise=3"], "(nearest: 'batch_size')"),
         (["--set", "schedule.lr=0.5"], "schedule OneCycle: got the setting 'lr'; allowed: "),
         (["--callback", "ProgressDisplay", "stream=x"], "callback ProgressDisplay: stream: got 'x'; allowed: a text"),

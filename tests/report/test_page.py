@@ -120,6 +120,12 @@ def test_a_name_is_never_markup(tmp_path, name):
     assert name.encode("utf-8", "backslashreplace").decode() in page.text
 
 
+def test_a_page_has_no_control_characters(tmp_path):
+    text = make_report(make_run(tmp_path / "a\x1b[2J\x7f\x01", weights=False).directory).html
+    assert "a\u241b[2J\u2421\u2401" in text
+    assert not re.search(r"[\0-\x08\x0b\x0c\x0e-\x1f\x7f]", text)
+
+
 def test_names_of_classes_are_never_markup(tmp_path, monkeypatch):
     from dataclasses import replace
 
