@@ -63,6 +63,21 @@ def form_of(batch: Batch) -> tuple[Any, ...]:
     return tuple(batch.x.shape), tuple(batch.y.shape), batch.y.dtype, batch.weight is not None
 
 
+def _other_values(values: np.ndarray) -> np.ndarray:
+    """Return other values: between 0 and 1, or at least 0, where these are, and finite, in a network as deep as any."""
+    if values.dtype.kind == "f":
+        return np.asarray(values * 0.75 + 2.0**-10, values.dtype)
+    return np.asarray(values + 1, values.dtype) if values.dtype.kind in "iu" else values
+
+
+def _other_labels(labels: np.ndarray, classes: int) -> np.ndarray:
+    """Return other targets of the same kind."""
+    if labels.dtype.kind == "f":
+        return _other_values(labels)
+    others = np.roll(labels, 1, axis=0), np.zeros_like(labels), np.full_like(labels, classes > 1)
+    return next((other for other in others if not np.array_equal(other, labels)), labels)
+
+
 class CapturedStep:
     """Forward, loss, backward, clipping and update, which all declare their settings, on batches like `batch`.
 
@@ -116,17 +131,40 @@ class CapturedStep:
     def _tried(self) -> Callable[[], bool] | None:
         """Capture what somebody's own code is part of, if a replay repeats it; all else is as it was before.
 
-        What such code computes in NumPy is done while the step is recorded, and no replay does it anew.
+        What such code computes in NumPy is done while the step is recorded, and no replay does it anew. For one batch
+        and the values of one step that may be right, so others are tried as well.
         """
-        gradients = {id(p.arena): p.arena.grad for p in self._parameters}
-        before = Snapshot(self._backend, [*self.statistics, *self._optimizer.changed(), *gradients.values()])
+        before = Snapshot(self._backend, self._all_read())
         try:
-            replay = self._capture()
-            before.put_back()
-            return replay if replay is not None and self._repeats(replay, before) else None
+            with np.errstate(all="ignore"):  # of values that the step would not have
+                replay = self._capture()
+                before.put_back()
+                if replay is None or not self._repeats(replay, before):
+                    return None
+                self._change(before)
+                changed = Snapshot(self._backend, [array for array, _ in before.kept])
+                return replay if self._repeats(replay, changed) else None
+        except Exception:  # of code that takes other values only: run as it is written it says what is wrong, if it is
+            return None
         finally:
             before.put_back()
             self._forget()
+
+    def _all_read(self) -> list[Array]:
+        """Return all arrays whose values a step reads or writes, but for those that it makes."""
+        gradients = {id(p.arena): p.arena.grad for p in self._parameters}
+        batch = [self._x, self._y, *([] if self._weight is None else [self._weight]), self._step]
+        optimizer = [*self._optimizer.changed(), *self._optimizer.arrays()]
+        arrays = [*batch, *arenas_of(self._tensors), *optimizer, *gradients.values()]
+        return list({id(array): array for array in arrays}.values())
+
+    def _change(self, before: Snapshot) -> None:
+        """Give all that a step reads other values, in the range of those that it has."""
+        backend, classes = self._backend, self._done.predictions.shape[-1]
+        for array, kept in before.kept:
+            values = backend.to_numpy(kept)
+            other = _other_labels(values, classes) if array is self._y else _other_values(values)
+            backend.copy(backend.asarray(other, array.dtype), out=array)
 
     def _repeats(self, replay: Callable[[], bool], before: Snapshot) -> bool:
         """Tell whether a replay gives, to the bit, what the step gives as it is written."""

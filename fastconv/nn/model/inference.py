@@ -44,12 +44,14 @@ class InferencePlan(Declared):
         # A layer that does not say what decides its results may compute them in NumPy, which is not captured.
         known = all(settings_of(layer) is not None for layer in model.walk())
         self._replay = self._backend.capture(self._compute) if known else None
-        if self._replay is not None and any(map(is_strange, model.walk())) and not self._repeats(self._replay):
-            self._replay = None
+        if self._replay is not None and any(map(is_strange, model.walk())):
+            # Twice: what NumPy made of memory without values, when this was recorded, may fit those that lay there.
+            rng, replay = np.random.default_rng(0), self._replay
+            if not all(self._repeats(replay, rng.standard_normal(self.input_shape)) for _ in range(2)):
+                self._replay = None
 
-    def _repeats(self, replay: Callable[[], bool]) -> bool:
+    def _repeats(self, replay: Callable[[], bool], drawn: np.ndarray) -> bool:
         """Tell whether a replay gives, to the bit, what the layers give for values that they have not seen."""
-        drawn = np.random.default_rng(0).standard_normal(self.input_shape)
         self._backend.copy(self._backend.asarray(drawn, self._x.dtype), out=self._x)
         try:
             with precision(self._precision), algorithm(self._algorithm):

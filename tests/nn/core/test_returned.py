@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import collections
 import copy
 import types
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 
 import fastconv as fc
 from fastconv import losses, nn, optim
+from fastconv.backends import memory
 from fastconv.errors import ArgumentError, DTypeError, ShapeError
 from fastconv.kernels.cpu.runtime.launch import kernel, launch
 
@@ -199,17 +202,18 @@ def _batch(rng):
     return rng.standard_normal((8, *SHAPE)).astype(np.float32), rng.integers(0, 2, 8)
 
 
-def _trainer(layer, **keywords):
+def _trainer(layer, *, in_front=False, **keywords):
     """Return one of a model with this layer."""
-    model = nn.Sequential(nn.Conv2d(4, 1), layer, nn.GlobalAvgPool2d(), nn.Dense(2)).build(SHAPE, seed=0)
+    first = (layer, nn.Conv2d(4, 1)) if in_front else (nn.Conv2d(4, 1), layer)
+    model = nn.Sequential(*first, nn.GlobalAvgPool2d(), nn.Dense(2)).build(SHAPE, seed=0)
     return fc.Trainer(model, losses.SoftmaxCrossEntropy(), optim.SGD(model.parameters(), 0.5), **keywords)
 
 
-def _both_ways(own, batches):
+def _both_ways(own, batches, *, in_front=False):
     """Return losses and values of a model with this layer, captured where that goes, and not; and the last trainer."""
     found = []
     for capture in (False, None):
-        trainer = _trainer(own(), capture=capture)
+        trainer = _trainer(own(), capture=capture, in_front=in_front)
         steps = [float(trainer.train_step(x, y)) for x, y in batches]
         found.append((steps, [parameter.data.tobytes() for parameter in trainer.model.parameters()]))
     return found, trainer
@@ -230,6 +234,142 @@ def _computed_in_each_step(own, rng, repeated=1):
 def test_whatever_numpy_makes_of_it_is_made_in_each_step(change, rng):
     with fc.use_backend("numba"):
         assert not _computed_in_each_step(_numpys(change), rng)._captured.works
+
+
+def _first(change):
+    """Return a layer in front of all others, whose input has its values while the step is recorded."""
+
+    class First(nn.Layer):
+        setting_names = ()
+
+        def forward(self, x, *, training):
+            return F.relu(change(x)), None
+
+        def backward(self, grad_output, context, *, needs_input_grad=True):
+            assert not needs_input_grad
+
+    return First
+
+
+@pytest.mark.parametrize("change", [CHANGES[name] for name in ("runs backwards", "flattened", "broadcast")])
+def test_what_numpy_makes_of_a_batch_is_made_in_each_step(change, rng):
+    with fc.use_backend("numba"):
+        found, trainer = _both_ways(_first(change), [_batch(rng) for _ in range(4)], in_front=True)
+    assert found[0] == found[1]
+    assert not trainer._captured.works
+
+
+class Standard(nn.Layer):
+    """Divides its weight by what NumPy says is its deviation, and has no gradient of that."""
+
+    setting_names = ()
+
+    def setup(self, input_shape, scope):
+        self.weight = scope.parameter("weight", (1, 1, input_shape[-1], 3), init="he_normal", fan_in=3)
+        return (*input_shape[:-1], 3)
+
+    def forward(self, x, *, training):
+        x = self.check_input(x)
+        return F.conv2d(x, self.weight.array / self.weight.array.std()), x
+
+    def backward(self, grad_output, context, *, needs_input_grad=True):
+        shape = self.weight.array.shape
+        self.weight.add_grad(F.conv2d_backward_weight(grad_output, context, weight_shape=shape))
+        return F.conv2d_backward_input(grad_output, self.weight.array, input_shape=context.shape)
+
+
+def test_what_numpy_makes_of_weights_is_made_in_each_step(rng):
+    with fc.use_backend("numba"):
+        assert not _computed_in_each_step(Standard, rng)._captured.works
+
+
+class Smoothed(losses.SoftmaxCrossEntropy):
+    """Targets that NumPy made less sure."""
+
+    def settings(self):
+        return super().settings()
+
+    def __call__(self, predictions, targets, /):
+        return super().__call__(predictions, np.eye(2, dtype=np.float32)[targets] * np.float32(0.8) + np.float32(0.1))
+
+
+@kernel
+def descend(begin, end, data, grad, rate):
+    """data -= rate * grad."""
+    for i in range(data.size):
+        data[i] -= rate * grad[i]
+
+
+class Numbers(optim.Optimizer):
+    """Hands a number that Python made of the rate and of the step into a kernel."""
+
+    state_names = ()
+
+    def __init__(self, parameters, lr, *, by_step):
+        super().__init__(parameters, lr)
+        self._by_step = by_step
+
+    def settings(self):
+        return {"by_step": self._by_step}
+
+    def _update(self, data, grad, state, lr, step):
+        launch(descend, 1, data, grad, np.float32(0.5 / int(step[0]) if self._by_step else lr[0]))
+
+
+@pytest.mark.parametrize("targets", [None, 0, 1])
+@pytest.mark.parametrize(
+    ("loss", "make"),
+    [
+        (Smoothed(), optim.SGD),
+        (losses.SoftmaxCrossEntropy(), lambda *arguments: Numbers(*arguments, by_step=False)),
+        (losses.SoftmaxCrossEntropy(), lambda *arguments: Numbers(*arguments, by_step=True)),
+    ],
+    ids=["targets", "rate", "step"],
+)
+def test_what_python_makes_of_targets_rate_and_step_is_made_in_each_step(loss, make, targets, rng):
+    batches = [_batch(rng) for _ in range(4)]
+    if targets is not None:
+        batches[0] = batches[0][0], np.full(8, targets)
+    with fc.use_backend("numba"):
+        found = []
+        for capture in (False, None):
+            model = nn.Sequential(nn.Conv2d(4, 1), nn.GlobalAvgPool2d(), nn.Dense(2)).build(SHAPE, seed=0)
+            trainer = fc.Trainer(model, loss, make(model.parameters(), 0.5), capture=capture)
+            steps = []
+            for number, (x, y) in enumerate(batches):
+                trainer.optimizer.lr = 0.5 / (1 + number)
+                steps.append(float(trainer.train_step(x, y)))
+            found.append((steps, [parameter.data.tobytes() for parameter in model.parameters()]))
+    assert found[0] == found[1]
+    assert not trainer._captured.works
+
+
+@pytest.fixture
+def same_memory(monkeypatch):
+    """Let each captured step, or plan, find in its memory what the one before it left there, as may happen anyway."""
+    blocks, counts = {}, weakref.WeakKeyDictionary()
+    allocate = memory.Pool._allocate
+
+    def again(pool, size):
+        if pool._most_idle is not None:
+            return allocate(pool, size)
+        of_size = counts.setdefault(pool, collections.Counter())
+        of_size[size] += 1
+        if (size, of_size[size]) not in blocks:
+            blocks[size, of_size[size]] = allocate(pool, size)
+        return blocks[size, of_size[size]]
+
+    monkeypatch.setattr(memory.Pool, "_allocate", again)
+
+
+def test_what_lay_in_memory_is_not_taken_for_what_is_computed(same_memory):
+    """NumPy makes of it, while a step is recorded, what would be right if the step before had been the same."""
+    with fc.use_backend("numba"):
+        for _ in range(3):
+            rng = np.random.default_rng(0)
+            trainer = _computed_in_each_step(_numpys(CHANGES["runs backwards"]), rng)
+            assert not trainer._captured.works
+            assert trainer.model.compile((8, *SHAPE))._replay is None
 
 
 def test_a_loss_or_an_optimizer_of_ones_own_is_tried_too(rng):
