@@ -299,6 +299,27 @@ extern "C" __global__ void probe(float* x) {{
     assert memory == [2, 16 + 16, 8 + 16]  # 16 lanes in 16 sectors, of which they need half; then 512 bytes in a row
 
 
+def _xorshift(seed: int, count: int) -> list[int]:
+    """Numbers of Marsaglia's generator with the shifts 13, 7 and 17, 64 bits, of which each gives bits 16 to 47."""
+    state, drawn = 0x9E3779B97F4A7C15 ^ seed, []
+    for _ in range(count):
+        for shift in (13, -7, 17):
+            state ^= (state << shift if shift > 0 else state >> -shift) % 2**64
+        drawn.append((state >> 16) % 2**32)
+    return drawn
+
+
+@pytest.mark.parametrize("seed", [1, 2, 2**32 - 1])
+def test_a_seed_draws_the_same_order_everywhere(run, seed: int) -> None:
+    body = """extern "C" __global__ void probe(float* order, float* count) {
+    if (threadIdx.x % 32 == 0) order[(int)atomicAdd(count, 1.0f)] = threadIdx.x / 32;
+}
+"""
+    order, _ = run(body, np.zeros(8, np.float32), np.zeros(1, np.float32), threads=256, how=f"skewed:{seed}")
+    drawn = _xorshift(seed, 8)
+    assert order.tolist() == sorted(range(8), key=lambda warp: -drawn[warp])
+
+
 def test_settings_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     from fastconv.backends.emulator import settings
 
