@@ -203,10 +203,20 @@ class Pool:
 
     def holds(self, array: np.ndarray) -> bool:
         """Tell whether the memory of `array` is the pool's."""
-        base: Any = array
-        while base is not None and not isinstance(base, _Memory):
-            base = getattr(base, "base", None)
-        if base is None:
+        memory = _memory_of(array)
+        if memory is None:
             return False
-        give_back: Any = base.use.__callback__  # bound to the list of free blocks that it comes from
-        return give_back.__self__ is self._free.get(base.nbytes)
+        give_back: Any = memory.use.__callback__  # bound to the list of free blocks that it comes from
+        return give_back.__self__ is self._free.get(memory.nbytes)
+
+
+def _memory_of(array: np.ndarray) -> _Memory | None:
+    base: Any = array
+    while base is not None and not isinstance(base, _Memory):
+        base = getattr(base, "base", None)
+    return base
+
+
+def is_pooled(array: np.ndarray) -> bool:
+    """Tell whether the memory of `array` comes from any pool."""
+    return _memory_of(array) is not None

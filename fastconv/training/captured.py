@@ -24,6 +24,7 @@ from fastconv.nn.core.undo import Snapshot, arenas_of
 from fastconv.nn.model.model import Layer
 from fastconv.optim.optimizer import Optimizer
 from fastconv.precision import get_precision
+from fastconv.training.side_effects import Attributes
 from fastconv.training.step import Batch, Done, StepSettings, train_step
 
 _Part = AbstractLayer | DeclaredLoss | Optimizer
@@ -135,19 +136,22 @@ class CapturedStep:
         and the values of one step that may be right, so others are tried as well.
         """
         before = Snapshot(self._backend, self._all_read())
+        own = Attributes(part for part in parts_of(self._model, self._loss, self._optimizer) if is_strange(part))
         try:
             with np.errstate(all="ignore"):  # of values that the step would not have
                 replay = self._capture()
                 before.put_back()
                 if replay is None or not self._repeats(replay, before):
                     return None
+                seen = own.seen()
                 self._change(before)
                 changed = Snapshot(self._backend, [array for array, _ in before.kept])
-                return replay if self._repeats(replay, changed) else None
+                return replay if self._repeats(replay, changed) and own.seen() == seen else None
         except Exception:  # of code that takes other values only: run as it is written it says what is wrong, if it is
             return None
         finally:
             before.put_back()
+            own.put_back()
             self._forget()
 
     def _all_read(self) -> list[Array]:

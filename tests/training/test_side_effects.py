@@ -1,0 +1,80 @@
+"""What a layer of one's own keeps of each step is kept of each step."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import fastconv as fc
+from fastconv import losses, nn, optim
+
+F = fc.functional
+
+
+def _counts(layer, x):
+    layer.kept = layer.kept + 1 if isinstance(layer.kept, int) else 1
+
+
+def _averages(layer, x):
+    layer.kept = 0.9 * (0 if layer.kept is None else layer.kept) + 0.1 * np.asarray(x).mean((0, 1, 2))
+
+
+def _averages_in_place(layer, x):
+    layer.means *= 0.9
+    layer.means += 0.1 * np.asarray(x).mean((0, 1, 2))
+
+
+def _notes(layer, x):
+    layer.notes.append(float(x.max()))
+
+
+def _tells_by_name(layer, x):
+    layer.last["max"] = float(x.max())
+
+
+def _says_the_shape(layer, x):
+    layer.kept = x.shape
+
+
+def _keeps_its_input(layer, x):
+    layer.kept = {"x": x}
+
+
+class Keeping(nn.Layer):
+    setting_names = ()
+
+    def __init__(self, keep):
+        self.keep, self.kept, self.means, self.notes, self.last = keep, None, np.zeros(4), [], {}
+
+    def forward(self, x, *, training):
+        if training:
+            self.keep(self, x)
+        return F.relu(x), x
+
+    def backward(self, grad_output, context, *, needs_input_grad=True):
+        return F.relu_backward(grad_output, context)
+
+
+def _trained(keep, rng, capture):
+    """Return what a layer has kept after four steps, and whether they were captured."""
+    model = nn.Sequential(nn.Conv2d(4, 1), Keeping(keep), nn.GlobalAvgPool2d(), nn.Dense(2)).build((4, 4, 3), seed=0)
+    trainer = fc.Trainer(model, losses.SoftmaxCrossEntropy(), optim.SGD(model.parameters(), 0.5), capture=capture)
+    for _ in range(4):
+        trainer.train_step(rng.standard_normal((8, 4, 4, 3)).astype(np.float32), rng.integers(0, 2, 8))
+    return model.layers[1], capture is None and trainer._captured.works
+
+
+@pytest.mark.parametrize("keep", [_counts, _averages, _averages_in_place, _notes, _tells_by_name])
+def test_what_a_layer_keeps_of_each_step_is_kept(keep):
+    with fc.use_backend("numba"):
+        (want, _), (got, captured) = (_trained(keep, np.random.default_rng(0), capture) for capture in (False, None))
+    assert not captured
+    assert repr((got.kept, got.means, got.notes, got.last)) == repr((want.kept, want.means, want.notes, want.last))
+    assert repr((got.kept, got.means, got.notes, got.last)) != repr((None, np.zeros(4), [], {}))
+
+
+@pytest.mark.parametrize("keep", [_says_the_shape, _keeps_its_input])
+def test_steps_that_keep_the_same_are_captured(keep):
+    with fc.use_backend("numba"):
+        _, captured = _trained(keep, np.random.default_rng(0), None)
+    assert captured
