@@ -18,9 +18,9 @@ import pytest
 
 import fastconv.backends as registry
 from fastconv import random
-from fastconv.backends import get_backend, use_backend
+from fastconv.backends import use_backend
 from fastconv.backends.contract.backend import Backend
-from fastconv.errors import BackendUnavailableError
+from tests.backends.usable import backend_or_skip
 
 CPU_BACKENDS = ("numpy", "numba")
 
@@ -76,10 +76,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(params=CPU_BACKENDS)
 def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
     """Each backend of the CPU in turn, made the active one."""
-    try:
-        get_backend(request.param)
-    except BackendUnavailableError as error:
-        pytest.skip(str(error))
+    backend_or_skip(request.param)
     with use_backend(request.param) as active:
         yield active
 

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 import fastconv as fc
-from fastconv.backends import set_backend, why_unavailable
+from fastconv.backends import set_backend
 from fastconv.cli.parser import build_parser
 from fastconv.kernels.pointwise import POINTWISE
+from tests.backends.usable import backend_or_skip
 from tests.optim.listed import OPTIMIZERS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -42,8 +43,7 @@ def pages_with_code():
 
 @pytest.mark.parametrize(("name", "page"), list(pages_with_code()))
 def test_python_blocks_run(capsys, name, page):
-    if reason := why_unavailable(name):
-        pytest.skip(reason)
+    backend_or_skip(name)
     set_backend(name)
     blocks = re.findall(r"```python\n(.*?)```", PAGES[page], re.DOTALL)
     assert len(blocks) == BLOCKS.get(page.stem, 3)

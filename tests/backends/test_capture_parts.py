@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fastconv.backends import get_backend, use_backend, why_unavailable
+from fastconv.backends import get_backend, use_backend
+from tests.backends.usable import backend_or_skip
 
 
 @pytest.mark.parametrize("name", ["numba", pytest.param("cuda-emulator", marks=pytest.mark.emulator)])
 def test_each_part_repeats_its_own(name):
-    if reason := why_unavailable(name):
-        pytest.skip(reason)
+    backend_or_skip(name)
     with use_backend(name) as backend:
         values, doubled, sums = (backend.asarray(np.full(100, value, np.float32)) for value in (1.0, 0.0, 0.0))
 

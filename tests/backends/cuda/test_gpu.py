@@ -16,12 +16,13 @@ import fastconv as fc
 from fastconv import nn
 from fastconv.backends import get_backend, use_backend
 from fastconv.backends.contract.backend import Backend
-from fastconv.errors import BackendMismatchError, BackendUnavailableError, DeviceMemoryError
+from fastconv.errors import BackendMismatchError, DeviceMemoryError
 from fastconv.models import lenet5
 from fastconv.testing import Report, gradcheck
 from tests.backends.cases import CASES
 from tests.backends.cases.conv import Conv, backward_input, backward_weight, forward
 from tests.backends.op_case import Case, PoisonedWorkspace, check, check_captured
+from tests.backends.usable import backend_or_skip
 
 pytestmark = pytest.mark.gpu
 
@@ -41,10 +42,7 @@ _REPEATS = 50
 @pytest.fixture
 def gpu() -> Iterator[Backend]:
     """The backend "cupy", made the active one; skips where there is no GPU."""
-    try:
-        get_backend("cupy")
-    except BackendUnavailableError as error:
-        pytest.skip(str(error))
+    backend_or_skip("cupy")
     with use_backend("cupy") as backend:
         yield backend
 

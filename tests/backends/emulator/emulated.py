@@ -9,16 +9,13 @@ import pytest
 
 from fastconv.backends import get_backend
 from fastconv.backends.contract.backend import Backend
-from fastconv.errors import BackendUnavailableError
 from tests.backends.emulator.planted import Bug
+from tests.backends.usable import backend_or_skip
 
 
 def emulator_or_skip() -> Backend:
-    """Return the backend; skip the test where it cannot be used, for want of g++."""
-    try:
-        return get_backend("cuda-emulator")
-    except BackendUnavailableError as error:
-        pytest.skip(str(error))
+    """Return the backend; skip the test for want of g++."""
+    return backend_or_skip("cuda-emulator")
 
 
 @contextmanager
