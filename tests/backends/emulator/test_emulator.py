@@ -271,6 +271,19 @@ def test_counters_of_known_cases(run) -> None:
         assert "probe.cu:3" in shared.line
 
 
+@pytest.mark.emulator
+def test_the_least_sectors_are_those_of_the_bytes(run) -> None:
+    """Of 31 lanes by 16 bytes: fifteen and a half."""
+    device = get_backend("cuda-emulator").device
+    body = """extern "C" __global__ void probe(float* x) {
+    if (threadIdx.x < 31) ((float4*)x)[threadIdx.x] = ((float4*)x)[31];
+}
+"""
+    with device.counting() as counters:
+        run(body, np.zeros(128, np.float32), how="checks")
+    assert {(c.requests, c.taken, c.best) for c in counters if c.write and not c.shared} == {(1, 16, 16)}, counters
+
+
 @pytest.mark.parametrize(("stride", "wavefronts"), [(4, 8), (8, 16)])
 def test_counters_of_copies(run, stride: int, wavefronts: int) -> None:
     """A copy is a request to each memory; of the first one the odd lanes read nothing, and write zeros."""
