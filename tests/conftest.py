@@ -12,6 +12,7 @@ import importlib
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,6 +28,29 @@ CPU_BACKENDS = ("numpy", "numba")
 
 _NO_PARAMETERS = SimpleNamespace(params={})
 LONGER = ("slow", "emulator", "gpu", "peer", "mpi")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--no-skips", action="store_true", help="a test that is skipped has failed: where all is installed"
+    )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    return _heed_skip(item.config, (yield), "")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> Iterator[None]:
+    # A file whose tests are of another CPU may be skipped: who has chosen others by a mark has not asked for it.
+    return _heed_skip(collector.config, (yield), "could not import")
+
+
+def _heed_skip(config: pytest.Config, report: Any, reason: str) -> Any:
+    if report.skipped and config.option.no_skips and reason in str(report.longrepr):
+        report.outcome, report.longrepr = "failed", f"skipped, in spite of --no-skips: {report.longrepr}"
+    return report
 
 
 @pytest.hookimpl(tryfirst=True)

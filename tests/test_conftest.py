@@ -1,0 +1,44 @@
+"""What the suite adds to pytest."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+FILES = {
+    "test_some.py": """
+import pytest
+
+def test_passes():
+    pass
+
+@pytest.mark.skip(reason="marked")
+def test_is_marked():
+    pass
+
+def test_asks():
+    pytest.importorskip("nothing_of_this_name")
+""",
+    "test_none.py": """
+import pytest
+
+pytest.importorskip("nothing_of_this_name")
+""",
+}
+
+
+@pytest.mark.parametrize(("options", "end"), [([], "1 passed, 3 skipped"), (["--no-skips"], "1 error")])
+def test_what_is_skipped_can_be_a_failure(options, end, tmp_path):
+    for name, text in FILES.items():
+        (tmp_path / name).write_text(text)
+    command = [sys.executable, "-m", "pytest", "-p", "tests.conftest", "-c", "pyproject.toml", "-m", "", "-q", *options]
+    done = subprocess.run([*command, tmp_path], capture_output=True, text=True)
+    assert re.search(rf"^{end} in", done.stdout, re.MULTILINE), done.stdout
+    assert done.returncode == bool(options) * 2
+    if options:
+        done = subprocess.run([*command, tmp_path / "test_some.py"], capture_output=True, text=True)
+        assert "1 failed, 1 passed, 1 error in" in done.stdout
+        assert "skipped, in spite of --no-skips" in done.stdout
