@@ -9,6 +9,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import gc
 import importlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,29 +28,27 @@ CPU_BACKENDS = ("numpy", "numba")
 
 
 _NO_PARAMETERS = SimpleNamespace(params={})
+_NOT_INSTALLED = re.compile("could not import|not installed|needs the extra")
 LONGER = ("slow", "emulator", "gpu", "peer", "mpi")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(
-        "--no-skips", action="store_true", help="a test that is skipped has failed: where all is installed"
-    )
+    parser.addoption("--all-installed", action="store_true", help="what is skipped for want of a package has failed")
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    return _heed_skip(item.config, (yield), "")
+    return _heed_skip(item.config, (yield))
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_make_collect_report(collector: pytest.Collector) -> Iterator[None]:
-    # A file whose tests are of another CPU may be skipped: who has chosen others by a mark has not asked for it.
-    return _heed_skip(collector.config, (yield), "could not import")
+    return _heed_skip(collector.config, (yield))
 
 
-def _heed_skip(config: pytest.Config, report: Any, reason: str) -> Any:
-    if report.skipped and config.option.no_skips and reason in str(report.longrepr):
-        report.outcome, report.longrepr = "failed", f"skipped, in spite of --no-skips: {report.longrepr}"
+def _heed_skip(config: pytest.Config, report: Any) -> Any:
+    if report.skipped and config.option.all_installed and _NOT_INSTALLED.search(str(report.longrepr)):
+        report.outcome, report.longrepr = "failed", f"skipped, in spite of --all-installed: {report.longrepr}"
     return report
 
 
