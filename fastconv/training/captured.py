@@ -141,6 +141,7 @@ class CapturedStep:
             with np.errstate(all="ignore"):  # of values that the step would not have
                 replay = self._capture()
                 before.put_back()
+                own.put_back()  # a mean, say, of memory without values, that might stay NaN
                 if replay is None or not self._repeats(replay, before):
                     return None
                 seen = own.seen()

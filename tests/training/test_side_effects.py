@@ -7,6 +7,7 @@ import pytest
 
 import fastconv as fc
 from fastconv import losses, nn, optim
+from fastconv.backends import memory
 
 F = fc.functional
 
@@ -64,8 +65,21 @@ def _trained(keep, rng, capture):
     return model.layers[1], capture is None and trainer._captured.works
 
 
+@pytest.fixture(params=["zeros", "NaN"])
+def memory_as_it_was(request, monkeypatch):
+    """Let memory that nothing was written to hold the same each time."""
+    allocate = memory.Pool._allocate
+
+    def filled(pool, size):
+        block = allocate(pool, size)
+        block.fill(255 if request.param == "NaN" else 0)
+        return block
+
+    monkeypatch.setattr(memory.Pool, "_allocate", filled)
+
+
 @pytest.mark.parametrize("keep", [_counts, _averages, _averages_in_place, _notes, _tells_by_name])
-def test_what_a_layer_keeps_of_each_step_is_kept(keep):
+def test_what_a_layer_keeps_of_each_step_is_kept(keep, memory_as_it_was):
     with fc.use_backend("numba"):
         (want, _), (got, captured) = (_trained(keep, np.random.default_rng(0), capture) for capture in (False, None))
     assert not captured
