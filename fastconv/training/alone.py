@@ -49,6 +49,9 @@ def _take(parameters: Parameters, new: list[Parameter]) -> None:
 
 
 def _leave(parameters: list[Parameter]) -> None:
+    """Note that this thread trains these no longer; another one may have begun to since it left them before."""
+    own = threading.current_thread()
     with _guard:
         for parameter in parameters:
-            _trained.pop(parameter, None)
+            if _trained.get(parameter) is own:
+                del _trained[parameter]

@@ -162,3 +162,32 @@ def test_an_interrupt_leaves_the_model_to_others(model):
 
     where = (module.__file__, contextlib.__file__)
     assert every_place(train, lambda: None, look, where=where, instructions=True) > 100
+
+
+def test_a_model_that_another_thread_took_meanwhile_stays_with_that_one(model, monkeypatch):
+    leave, calls, left = module._leave, [], threading.Event()
+
+    def hold() -> None:
+        with alone(model):
+            begun.set()
+            left.wait(60)
+
+    begun, other = threading.Event(), threading.Thread(target=hold, name="the other")
+
+    def leave_slowly(parameters) -> None:
+        leave(parameters)
+        calls.append(parameters)
+        if len(calls) == 1:  # between the first time and the second, which is there for interrupts
+            other.start()
+            assert begun.wait(60)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_leave", leave_slowly)
+        with alone(model):
+            pass
+    try:
+        with pytest.raises(ArgumentError, match="the thread 'the other' trains"), alone(model):
+            pass
+    finally:
+        left.set()
+        other.join()
