@@ -163,16 +163,17 @@ def _fill_in_usual(tables: dict[str, Any], any_rate: float | None) -> None:
     model = named.canonical("model", tables["model"].get(NAME))
     usual, optimizer = usual_for(model), dict(tables["optimizer"])
     name = named.canonical("optimizer", optimizer.get(NAME))
-    _check_inner(name, optimizer)
+    place = _place_of_rate(optimizer)
     named.check_numbers("optimizer", optimizer, "parameters")
     if name == usual.optimizer:
         optimizer.setdefault("lr", usual.lr)
         if usual.weight_decay is not None:
             optimizer.setdefault("weight_decay", usual.weight_decay)
     if not _has_rate(optimizer) and any_rate is not None:
-        optimizer["lr"] = any_rate
+        optimizer = _with_rate(optimizer, any_rate)
     if not _has_rate(optimizer):
-        raise ArgumentError(f"--lr: got none for {name} on {model}; allowed: a learning rate to go with it")
+        option = "--lr" if place == "optimizer" else f"--set {place}.lr"
+        raise ArgumentError(f"{option}: got none for {name} on {model}; allowed: a learning rate to go with it")
     tables["optimizer"] = usual_settings(name, optimizer) | optimizer
     tables["schedule"] = {NAME: usual.schedule, **tables.get("schedule", {})}  # --set may have given settings of it
 
@@ -185,13 +186,25 @@ def _prune(tables: dict[str, Any], settings: Mapping[str, Any]) -> None:
     tables["optimizer"] = optimizer | settings
 
 
-def _check_inner(name: str, table: Mapping[str, Any]) -> None:
-    """Refuse an optimizer that goes around others, and has no rate of its own, without one."""
+def _place_of_rate(table: Mapping[str, Any], place: str = "optimizer") -> str:
+    """Return the table that the rate belongs to; refuse an optimizer that goes around others, without one."""
+    name = named.canonical("optimizer", table.get(NAME))
     takes = named.parameters_of(named.choices("optimizer")[name])
-    if "lr" not in takes and not isinstance(table.get("optimizer"), Mapping):
-        inner = f"{name} with another within it, --set optimizer.optimizer.name=SGD --set optimizer.optimizer.lr=0.1"
-        advice = inner if "optimizer" in takes else f"{name} in a program of yours"
-        raise ArgumentError(f"--optimizer: got {name} alone, which goes around others; allowed: {advice}")
+    if "lr" in takes:
+        return place
+    inner, within = table.get("optimizer"), f"{place}.optimizer"
+    if isinstance(inner, Mapping) and "optimizer" in takes:
+        return _place_of_rate(inner, within)
+    advice = f"{name} in a program of yours"
+    if "optimizer" in takes:
+        advice = f"{name} with another within it, --set {within}.name=SGD --set {within}.lr=0.1"
+    raise ArgumentError(f"--optimizer: got {name} alone, which goes around others; allowed: {advice}")
+
+
+def _with_rate(table: Mapping[str, Any], rate: float) -> dict[str, Any]:
+    """Return it with a rate: of the optimizer within, where it goes around one."""
+    inner = table.get("optimizer")
+    return {**table, **({"lr": rate} if inner is None else {"optimizer": _with_rate(inner, rate)})}
 
 
 def _has_rate(table: Mapping[str, Any]) -> bool:

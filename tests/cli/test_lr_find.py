@@ -21,6 +21,8 @@ def test_an_optimizer_needs_no_rate_of_its_own(capsys):
     assert main(["lr-find", *TINY, "--optimizer", "sgd", "--steps", "5"]) == 0
     assert main(["lr-find", *TINY, "--optimizer", "sgd", "lr=0.5", "--steps", "5"]) == 0
     assert main(["lr-find", *TINY, "--schedule", "OneCycle", "max_lr=0.1", "--steps", "5"]) == 0
+    inner = ("--set", "optimizer.optimizer.name=SGD")
+    assert main(["lr-find", *TINY, "--optimizer", "EMA", *inner, "--steps", "5"]) == 0
 
 
 def test_rates_that_do_not_rise_are_refused(capsys):

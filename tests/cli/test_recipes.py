@@ -150,6 +150,15 @@ def test_what_is_wrong_in_a_file_is_named(tmp_path, capsys, fitted, text, messag
             ["--optimizer", "Combined", "--lr", "0.1"],
             "got Combined alone, which goes around others; allowed: Combined in a program",
         ),
+        (
+            ["--optimizer", "Lookahead", "--set", "optimizer.optimizer.name=EMA"],
+            "got EMA alone, which goes around others; allowed: EMA with another within it, --set "
+            "optimizer.optimizer.optimizer.name=SGD --set optimizer.optimizer.optimizer.lr=0.1",
+        ),
+        (
+            ["--optimizer", "EMA", "--set", "optimizer.optimizer.name=SGD"],
+            "--set optimizer.optimizer.lr: got none for EMA on lenet5; allowed: a learning rate to go with it",
+        ),
         (["--set", "loader.batch_sise=3"], "(nearest: 'batch_size')"),
         (["--set", "schedule.lr=0.5"], "schedule OneCycle: got the setting 'lr'; allowed: "),
         (["--callback", "ProgressDisplay", "stream=x"], "callback ProgressDisplay: stream: got 'x'; allowed: a text"),
