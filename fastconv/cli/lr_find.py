@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from fastconv._console import make_table, print_table, short_number
-from fastconv.cli.recipes import recipe_of
+from fastconv.cli.recipes import place_of_rate, recipe_of
 from fastconv.cli.running import compute_as
 from fastconv.training import find_learning_rate
 from fastconv.training.recipe import Recipe
@@ -33,6 +33,8 @@ def run(options: argparse.Namespace) -> int:
     if found.suggestion is None:
         print("the loss never fell: no rate to begin with (try more --steps, or another --low)")
     else:
-        print(f"steepest fall      --lr {found.suggestion.steepest:.1e}")
-        print(f"tenth of the least --lr {found.suggestion.tenth_of_minimum:.1e}")
+        place = place_of_rate(recipe.tables["optimizer"])
+        option = "--lr " if place == "optimizer" else f"--set {place}.lr="
+        print(f"steepest fall      {option}{found.suggestion.steepest:.1e}")
+        print(f"tenth of the least {option}{found.suggestion.tenth_of_minimum:.1e}")
     return 0

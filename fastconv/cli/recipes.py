@@ -163,7 +163,7 @@ def _fill_in_usual(tables: dict[str, Any], any_rate: float | None) -> None:
     model = named.canonical("model", tables["model"].get(NAME))
     usual, optimizer = usual_for(model), dict(tables["optimizer"])
     name = named.canonical("optimizer", optimizer.get(NAME))
-    place = _place_of_rate(optimizer)
+    place = place_of_rate(optimizer)
     named.check_numbers("optimizer", optimizer, "parameters")
     if name == usual.optimizer:
         optimizer.setdefault("lr", usual.lr)
@@ -186,7 +186,7 @@ def _prune(tables: dict[str, Any], settings: Mapping[str, Any]) -> None:
     tables["optimizer"] = optimizer | settings
 
 
-def _place_of_rate(table: Mapping[str, Any], place: str = "optimizer") -> str:
+def place_of_rate(table: Mapping[str, Any], place: str = "optimizer") -> str:
     """Return the table that the rate belongs to; refuse an optimizer that goes around others, without one."""
     name = named.canonical("optimizer", table.get(NAME))
     takes = named.parameters_of(named.choices("optimizer")[name])
@@ -194,7 +194,7 @@ def _place_of_rate(table: Mapping[str, Any], place: str = "optimizer") -> str:
         return place
     inner, within = table.get("optimizer"), f"{place}.optimizer"
     if isinstance(inner, Mapping) and "optimizer" in takes:
-        return _place_of_rate(inner, within)
+        return place_of_rate(inner, within)
     advice = f"{name} in a program of yours"
     if "optimizer" in takes:
         advice = f"{name} with another within it, --set {within}.name=SGD --set {within}.lr=0.1"

@@ -25,5 +25,13 @@ def test_an_optimizer_needs_no_rate_of_its_own(capsys):
     assert main(["lr-find", *TINY, "--optimizer", "EMA", *inner, "--steps", "5"]) == 0
 
 
+def test_it_suggests_the_option_that_the_optimizer_takes(capsys):
+    words = ["--optimizer", "EMA", "--set", "optimizer.optimizer.name=Adam", "--steps", "40", "--low", "1e-4"]
+    assert main(["lr-find", *TINY, "--batch-size", "10", *words, "--high", "1"]) == 0
+    *_, steepest, tenth = capsys.readouterr().out.splitlines()
+    assert steepest.startswith("steepest fall      --set optimizer.optimizer.lr=")
+    assert tenth.startswith("tenth of the least --set optimizer.optimizer.lr=")
+
+
 def test_rates_that_do_not_rise_are_refused(capsys):
     assert "high: got 0.1" in fails(capsys, "lr-find", *TINY, "--low", "1", "--high", "0.1")
