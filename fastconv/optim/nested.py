@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar
 
 from fastconv import _validate as validate
@@ -118,6 +118,11 @@ class Nested(Optimizer):
         inner = (optimizer.outermost for optimizer in self.optimizers if isinstance(optimizer, Nested))
         return self._prunes or any(inner)
 
+    def all_within(self) -> Iterator[Optimizer]:
+        yield self
+        for optimizer in self.optimizers:
+            yield from optimizer.all_within()
+
     def prepare_gradients(self) -> None:
         """Do what changes gradients before they are limited."""
         for optimizer in self.optimizers:
@@ -209,7 +214,8 @@ class Nested(Optimizer):
         return result[::-1]
 
     def snapshot(self) -> Snapshot:
-        inner = [array for each in all_within(self.optimizers) for array in (each._done, *each._state_arrays())]
+        _, *within = self.all_within()
+        inner = [array for each in within for array in (each._done, *each._state_arrays())]
         return Snapshot(self.backend, [*self._state_arrays(), *inner])
 
     def __repr__(self) -> str:
@@ -236,14 +242,6 @@ class Nested(Optimizer):
 def _inside(key: str, own: Mapping[str, Any]) -> str:
     """Return what an array of an optimizer within is called in the state of the one around it, which has `own`."""
     return f"{_INNER}{key}" if key in own or key.startswith(_INNER) else key
-
-
-def all_within(optimizers: Iterable[Optimizer]) -> Iterator[Optimizer]:
-    """Yield optimizers, each before those within it."""
-    for optimizer in optimizers:
-        yield optimizer
-        if isinstance(optimizer, Nested):
-            yield from all_within(optimizer.optimizers)
 
 
 class Combined(Nested):

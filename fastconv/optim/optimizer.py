@@ -265,6 +265,16 @@ class Optimizer(Stated):
         """The learning rate of its first group, where kernels read it."""
         return self._rate_of[0]
 
+    def all_within(self) -> Iterator[Optimizer]:
+        """Yield it, and then those that do its steps, where it goes around others.
+
+        Yields
+        ------
+        Optimizer
+            Each before those within it.
+        """
+        yield self
+
     def prepare_gradients(self) -> None:
         """Do what changes gradients before they are limited; `update` does it as well."""
 
@@ -311,7 +321,8 @@ class Optimizer(Stated):
 
     def _captured_update(self) -> Callable[[], bool] | None:
         """Return `update` as one call that nothing interrupts, or None where there is none."""
-        declared = settings_of(self) if self.backend.captures and not is_strange(self) else None
+        known = self.backend.captures and not any(map(is_strange, self.all_within()))
+        declared = settings_of(self) if known else None
         if declared is None:
             return None
         for parameter in self.parameters:

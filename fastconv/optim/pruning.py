@@ -16,7 +16,7 @@ from fastconv.nn.core.layer import AbstractLayer
 from fastconv.nn.core.parameter import Parameter
 from fastconv.nn.core.undo import kept_unless_done
 from fastconv.optim.magnitude import SparsitySchedule, checked_mask, odd_values, smallest_pruned
-from fastconv.optim.nested import Nested, all_within
+from fastconv.optim.nested import Nested
 from fastconv.optim.optimizer import Optimizer
 from fastconv.optim.regions import Region, by_name, trained
 
@@ -294,7 +294,8 @@ class Pruning(Nested):
         self._mask(lambda region: region.grad)
         self.after()
         own = {parameter: view for _, parameter, view in self._views()}
-        for optimizer in all_within(self.optimizers):
+        _, *within = self.all_within()
+        for optimizer in within:
             for _, parameter, state in optimizer._views():
                 if parameter in own:
                     self._mask_one(state, own[parameter])

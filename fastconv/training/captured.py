@@ -24,7 +24,8 @@ from fastconv.nn.core.undo import Snapshot, arenas_of
 from fastconv.nn.model.model import Layer
 from fastconv.optim.optimizer import Optimizer
 from fastconv.precision import get_precision
-from fastconv.training.side_effects import Attributes
+from fastconv.training.clipping import Clip
+from fastconv.training.side_effects import SideEffects
 from fastconv.training.step import Batch, Done, StepSettings, train_step
 
 _Part = AbstractLayer | DeclaredLoss | Optimizer
@@ -57,6 +58,12 @@ def check_capture(model: Layer, loss: object, optimizer: Optimizer) -> None:
 def parts_of(model: Layer, loss: DeclaredLoss, optimizer: Optimizer) -> list[_Part]:
     """Return all of a step that has settings."""
     return [*model.walk(), loss, optimizer]
+
+
+def strange_parts(model: Layer, loss: object, optimizer: Optimizer, clip: Clip | None = None) -> list[object]:
+    """Return those of a step that compute what was defined outside of fastconv."""
+    parts = (*model.walk(), loss, *optimizer.all_within(), *(() if clip is None else (clip,)))
+    return [part for part in parts if is_strange(part)]
 
 
 def form_of(batch: Batch) -> tuple[Any, ...]:
@@ -111,7 +118,7 @@ class CapturedStep:
         self._checks = loss if checks is None else checks
         self._model, self._loss, self._optimizer, self._how = model, loss, optimizer, how
         self._backend: Backend = model.backend
-        self._strange = any(is_strange(part) for part in parts_of(model, loss, optimizer))
+        self._strange = strange_parts(model, loss, optimizer, how.clip)
         self._parameters = tuple(model.parameters())
         self.form = form_of(batch)
         self._x = self._backend.copy_of(x)
@@ -135,25 +142,30 @@ class CapturedStep:
         What such code computes in NumPy is done while the step is recorded, and no replay does it anew. For one batch
         and the values of one step that may be right, so others are tried as well.
         """
-        before = Snapshot(self._backend, self._all_read())
-        own = Attributes(part for part in parts_of(self._model, self._loss, self._optimizer) if is_strange(part))
+        before, own = Snapshot(self._backend, self._all_read()), SideEffects(self._strange)
         try:
-            with np.errstate(all="ignore"):  # of values that the step would not have
-                replay = self._capture()
+            try:
+                with np.errstate(all="ignore"):  # of values that the step would not have
+                    return self._found_to_repeat(before, own)
+            except Exception:  # of code that takes other values only: as it is written it says what is wrong, if it is
+                return None
+            finally:
                 before.put_back()
-                own.put_back()  # a mean, say, of memory without values, that might stay NaN
-                if replay is None or not self._repeats(replay, before):
-                    return None
-                seen = own.seen()
-                self._change(before)
-                changed = Snapshot(self._backend, [array for array, _ in before.kept])
-                return replay if self._repeats(replay, changed) and own.seen() == seen else None
-        except Exception:  # of code that takes other values only: run as it is written it says what is wrong, if it is
-            return None
-        finally:
+        finally:  # again: an interrupt may have come before the first time, or within it
             before.put_back()
             own.put_back()
             self._forget()
+
+    def _found_to_repeat(self, before: Snapshot, own: SideEffects) -> Callable[[], bool] | None:
+        replay = self._capture()
+        before.put_back()
+        own.put_back()  # a mean, say, of memory without values, that might stay NaN
+        if replay is None or not self._repeats(replay, before):
+            return None
+        seen = own.seen()
+        self._change(before)
+        changed = Snapshot(self._backend, [array for array, _ in before.kept])
+        return replay if self._repeats(replay, changed) and own.seen() == seen else None
 
     def _all_read(self) -> list[Array]:
         """Return all arrays whose values a step reads or writes, but for those that it makes."""

@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 
-from fastconv._attributes import is_strange
 from fastconv.backends.contract.types import Array
 from fastconv.errors import ArgumentError, ShapeError
 from fastconv.losses import Loss
@@ -31,7 +30,7 @@ from fastconv.optim.optimizer import Optimizer
 from fastconv.parallel.buckets import TreeSum, reduce_array
 from fastconv.parallel.data_parallel import DataParallel
 from fastconv.parallel.sending import Sender
-from fastconv.training.captured import form_of, parts_of
+from fastconv.training.captured import form_of, strange_parts
 from fastconv.training.shard_pass import CapturedShard, shard_pass
 from fastconv.training.shards_together import pass_together
 from fastconv.training.step import Batch, Done, StepSettings
@@ -185,7 +184,7 @@ class ShardedStep:
         if kept is None or not kept.fits(self._model, self._loss, self._optimizer, self._how):
             self._captured.pop(form, None)
             loss = self._loss
-            if not isinstance(loss, ListedLoss) or any(map(is_strange, parts_of(self._model, loss, self._optimizer))):
+            if not isinstance(loss, ListedLoss) or strange_parts(self._model, loss, self._optimizer):
                 return None
             self._sender.begin()
             kept = CapturedShard(self._model, loss, self._optimizer, self._how, shard, self._sender.ready)

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 import fastconv as fc
-from fastconv import nn
+from fastconv import nn, optim
 from fastconv.errors import ArgumentError
 from fastconv.losses import DeclaredLoss, SoftmaxCrossEntropy
 from fastconv.optim import SGD
+from fastconv.training import ClipGlobalNorm, ClipValue
 from tests.training.capturing import assert_same_bits, batches_of, model_of, state_of, steps, trainer_of
 
 
@@ -65,6 +66,73 @@ def test_an_optimizer_of_ones_own_is_not_captured(rng):
         np.testing.assert_allclose(a.data, b.data, rtol=1e-4, atol=1e-6)
     with pytest.raises(ArgumentError, match=r"capture: got True with .*Halved"):
         trainer_of(trainers[0].model, capture=True, optimizer=trainers[0].optimizer)
+
+
+class Counting(SGD):
+    """Declares its settings, and computes a factor in Python."""
+
+    def settings(self):
+        return super().settings()
+
+    def _update(self, data, grad, state, lr, step):
+        self.factor = 0.5 * getattr(self, "factor", 2.0)
+        data -= self.factor * float(lr[0]) * grad
+
+
+@pytest.mark.parametrize("within", ["EMA", "Lookahead", "Combined", "Pruning"])
+@pytest.mark.parametrize("how", ["captured", "plain", "by hand"])
+def test_an_optimizer_of_ones_own_within_another_is_not_captured(rng, within, how):
+    """Who goes around it is fastconv's, and would repeat what was computed in its first step."""
+    model = nn.Sequential(nn.Dense(3)).build((4,), seed=0)
+    weight, bias = model.parameters()
+    want, (x, y) = np.array(weight.data), (rng.standard_normal((6, 4)).astype(np.float32), rng.integers(0, 3, 6))
+    optimizer = {
+        "EMA": lambda: optim.EMA(Counting([weight], 0.1)),
+        "Lookahead": lambda: optim.Lookahead(Counting([weight], 0.1), k=9),
+        "Combined": lambda: optim.Combined(Counting([weight], 0.1), SGD([bias], 0.1)),
+        "Pruning": lambda: optim.Pruning(Counting([weight], 0.1), 9, begin=8),
+    }[within]()
+    trainer = fc.Trainer(model, SoftmaxCrossEntropy(), optimizer, capture=None if how == "captured" else False)
+    for factor in (1.0, 0.5, 0.25):
+        if how == "by hand":
+            _backward(model, x, y)
+            optimizer.step()
+        else:
+            trainer.train_step(x, y)
+        want -= factor * 0.1 * np.array(weight.grad)
+    np.testing.assert_allclose(weight.data, want, rtol=1e-6, atol=1e-7)
+
+
+def _backward(model, x, y):
+    predictions, context = model.forward(x, training=True)
+    _, gradient = SoftmaxCrossEntropy()(predictions, y)
+    model.zero_grad()
+    model.backward(gradient, context, needs_input_grad=False)
+
+
+class ClipMean(ClipValue):
+    """Limits gradients to so many times their mean size, in NumPy."""
+
+    def apply(self, backend, parameters):
+        for parameter in parameters:
+            limit = self.limit * np.abs(parameter.grad).mean()
+            np.clip(parameter.grad, -limit, limit, out=parameter.grad)
+
+
+class ClipTwice(ClipGlobalNorm):
+    def apply(self, backend, parameters):
+        super().apply(backend, parameters)
+        return super().apply(backend, parameters)
+
+
+@pytest.mark.parametrize(("clip", "captured"), [(ClipMean(1.0), False), (ClipTwice(0.1), True)])
+def test_a_limit_of_ones_own_is_captured_where_kernels_compute_it(rng, clip, captured):
+    batches = batches_of(rng)
+    plain, tried = (trainer_of(model_of(), capture=capture, clip=clip) for capture in (False, None))
+    for trainer in (plain, tried):
+        steps(trainer, batches)
+    assert tried._captured.works == captured
+    assert_same_bits(state_of(plain), state_of(tried))
 
 
 class Times(nn.Layer):

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import random
+from collections import Counter
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -41,28 +45,73 @@ def _keeps_its_input(layer, x):
     layer.kept = {"x": x}
 
 
+def _keeps_an_object(layer, x):
+    layer.kept = SimpleNamespace(x=x)
+
+
+def _counts_within(layer, x):
+    layer.deep.list[0][0] += 1
+
+
+def _counts_by_key(layer, x):
+    layer.deep.counter["steps"] += 1
+
+
+def _averages_within(layer, x):
+    layer.deep.array *= 0.9
+    layer.deep.array += 0.1 * np.asarray(x).mean((0, 1, 2))
+
+
+def _draws(layer, x):
+    layer.noise = layer.deep.generator.random() + layer.deep.old.random() + layer.deep.python.random()
+
+
+def _draws_of_all(layer, x):
+    layer.noise = np.random.random() + random.random()  # noqa: NPY002  # as people write it
+
+
+class Deep:
+    """What a layer keeps in an object of its own."""
+
+    def __init__(self):
+        self.list, self.counter, self.array = [[0]], Counter(), np.zeros(4)
+        self.generator, self.old, self.python = np.random.default_rng(1), np.random.RandomState(1), random.Random(1)
+
+
 class Keeping(nn.Layer):
     setting_names = ()
 
     def __init__(self, keep):
         self.keep, self.kept, self.means, self.notes, self.last = keep, None, np.zeros(4), [], {}
+        self.deep, self.noise = Deep(), 0.0
 
     def forward(self, x, *, training):
         if training:
             self.keep(self, x)
-        return F.relu(x), x
+        return F.relu(x + np.float32(self.noise) if self.noise else x), x
 
     def backward(self, grad_output, context, *, needs_input_grad=True):
         return F.relu_backward(grad_output, context)
 
 
 def _trained(keep, rng, capture):
-    """Return what a layer has kept after four steps, and whether they were captured."""
-    model = nn.Sequential(nn.Conv2d(4, 1), Keeping(keep), nn.GlobalAvgPool2d(), nn.Dense(2)).build((4, 4, 3), seed=0)
+    """Return what is kept after four steps, with the weights, and whether the steps were captured."""
+    np.random.seed(1)  # noqa: NPY002
+    random.seed(1)
+    layer = Keeping(keep)
+    model = nn.Sequential(nn.Conv2d(4, 1), layer, nn.GlobalAvgPool2d(), nn.Dense(2)).build((4, 4, 3), seed=0)
     trainer = fc.Trainer(model, losses.SoftmaxCrossEntropy(), optim.SGD(model.parameters(), 0.5), capture=capture)
     for _ in range(4):
         trainer.train_step(rng.standard_normal((8, 4, 4, 3)).astype(np.float32), rng.integers(0, 2, 8))
-    return model.layers[1], capture is None and trainer._captured.works
+    deep = layer.deep.list, layer.deep.counter, layer.deep.array
+    kept = repr((layer.kept, layer.means, layer.notes, layer.last, deep, layer.noise))
+    weights = [parameter.data.tobytes() for parameter in model.parameters()]
+    return kept, weights, capture is None and trainer._captured.works
+
+
+_NOTHING = repr((None, np.zeros(4), [], {}, ([[0]], Counter(), np.zeros(4)), 0.0))
+_FLAT = _counts, _averages, _averages_in_place, _notes, _tells_by_name
+_DEEP = _counts_within, _counts_by_key, _averages_within, _draws, _draws_of_all
 
 
 @pytest.fixture(params=["zeros", "NaN"])
@@ -78,17 +127,17 @@ def memory_as_it_was(request, monkeypatch):
     monkeypatch.setattr(memory.Pool, "_allocate", filled)
 
 
-@pytest.mark.parametrize("keep", [_counts, _averages, _averages_in_place, _notes, _tells_by_name])
+@pytest.mark.parametrize("keep", [*_FLAT, *_DEEP])
 def test_what_a_layer_keeps_of_each_step_is_kept(keep, memory_as_it_was):
     with fc.use_backend("numba"):
-        (want, _), (got, captured) = (_trained(keep, np.random.default_rng(0), capture) for capture in (False, None))
-    assert not captured
-    assert repr((got.kept, got.means, got.notes, got.last)) == repr((want.kept, want.means, want.notes, want.last))
-    assert repr((got.kept, got.means, got.notes, got.last)) != repr((None, np.zeros(4), [], {}))
+        want, got = (_trained(keep, np.random.default_rng(0), capture) for capture in (False, None))
+    assert not got[-1]
+    assert got == want
+    assert want[0] != _NOTHING
 
 
-@pytest.mark.parametrize("keep", [_says_the_shape, _keeps_its_input])
+@pytest.mark.parametrize("keep", [_says_the_shape, _keeps_its_input, _keeps_an_object])
 def test_steps_that_keep_the_same_are_captured(keep):
     with fc.use_backend("numba"):
-        _, captured = _trained(keep, np.random.default_rng(0), None)
+        *_, captured = _trained(keep, np.random.default_rng(0), None)
     assert captured
