@@ -14,7 +14,7 @@ from fastconv.errors import ArgumentError, ShapeError
 from fastconv.nn.containers.arguments import as_layer, as_layers
 from fastconv.nn.containers.wiring import Join
 from fastconv.nn.core.layer import Context, FrozenForward, Sum
-from fastconv.nn.core.outputs import check_one
+from fastconv.nn.core.outputs import check_alike, check_one
 from fastconv.nn.core.scope import Scope
 from fastconv.nn.layers.simple import Identity
 from fastconv.nn.model.model import Layer
@@ -22,6 +22,7 @@ from fastconv.nn.model.model import Layer
 
 def add_up(backend: Backend, arrays: Sequence[Array], owned: Sequence[bool]) -> Array:
     """Return the sum, in order, written into one of the first two arrays if nobody else refers to it."""
+    check_alike([array.shape for array in arrays])
     total, free = arrays[0], owned[0]
     for array, owns in zip(arrays[1:], owned[1:], strict=True):
         out = total if free else array if owns else backend.empty(total.shape, total.dtype)
@@ -34,6 +35,7 @@ def joined(layer: Layer, mode: str, arrays: Sequence[Array], owned: Sequence[boo
     """Return the sum of the arrays, as `add_up` does, or all their channels."""
     if mode == "sum":
         return add_up(layer.backend, arrays, owned)
+    check_alike([array.shape[:-1] for array in arrays])
     y = layer.backend.empty((*arrays[0].shape[:-1], sum(array.shape[-1] for array in arrays)), layer.dtype)
     layer.backend.concatenate(arrays, out=y)
     return y

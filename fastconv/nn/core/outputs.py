@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -41,3 +41,9 @@ def check_one(shape: Any, name: str) -> None:
     """Refuse the shapes of several outputs where one array is taken."""
     if len(shapes_of(shape)) > 1:
         raise ShapeError(f"{name}: got {len(shape)} outputs, of shapes {shape}; allowed: one array")
+
+
+def check_alike(shapes: Sequence[Shape]) -> None:
+    """Refuse to join arrays of other shapes than declared, as a layer of somebody's own may return them."""
+    if shapes.count(shapes[0]) != len(shapes):
+        raise ShapeError(f"branches: got {' and '.join(map(str, shapes))} to join; allowed: the same from each")

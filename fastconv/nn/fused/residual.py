@@ -10,6 +10,7 @@ from fastconv._attributes import computes_as
 from fastconv.backends.contract.types import Array, Shape
 from fastconv.kernels.pointwise import Activation
 from fastconv.nn.core.layer import AbstractLayer, Context, FrozenForward
+from fastconv.nn.core.outputs import check_alike
 from fastconv.nn.fused.convolution import ConvNorm, convolve
 from fastconv.nn.fused.endings import Ending, Gradient, NormEnding, Wanted, convolution_backward
 from fastconv.nn.fused.steps import FusedStep, Link, frozen_steps, run_backward, run_forward
@@ -137,15 +138,18 @@ class ResidualActivation(FusedStep):
         residual, shortcut_context = x, None
         if not self.before.stored:
             residual, shortcut_context = self.shortcut.forward(x, training=training)
+            check_alike([z.shape, residual.shape])
         y, kept = last.normalise(z, mean, var, residual, training=training)
-        return y, ((contexts, (value, z, mean, var, kept), shortcut_context) if training else None)
+        return y, ((contexts, (value, z, mean, var, kept), (x.shape, shortcut_context)) if training else None)
 
     def backward(self, grad_output: Array, context: Context, wanted: Wanted) -> Gradient:
         """Run the block backward."""
         last = self.last
-        contexts, last_context, shortcut_context = self.activation.check_context(context, 3)
+        contexts, last_context, (shape, shortcut_context) = self.activation.check_context(context, 3)
         grad, residual = last.normalise_backward(grad_output, last_context, wanted)
         rest = self.shortcut.backward(residual, shortcut_context, needs_input_grad=wanted.input_grad)
+        if rest is not None:
+            check_alike([shape, rest.shape])
         if rest is not None and wanted.addend is not None:
             last.conv.backend.add(rest, wanted.addend, out=wanted.addend)
             rest = wanted.addend
