@@ -16,9 +16,7 @@ import numpy as np
 from fastconv.backends.memory import is_pooled
 
 _Contents = Mapping[Any, Any]
-_COMMON = np.random.get_state.__self__, random.getstate.__self__  # type: ignore[attr-defined]  # the generators
-
-
+_COMMON = tuple(getattr(get, "__self__", None) for get in (np.random.get_state, random.getstate))
 _OTHERS = {"fastconv", "builtins", "abc", "typing"}
 
 
