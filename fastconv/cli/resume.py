@@ -64,10 +64,11 @@ def _changed(recipe: Recipe, options: argparse.Namespace) -> Recipe:
     own = "images" in recipe.tables["data"]
     option, odd = ("--data-dir", options.data_dir) if own else ("--images", options.images)
     if odd is not None:
-        name = recipe.tables["data"][NAME]
+        name = recipe.tables["data"].get(NAME)
+        source = SOURCES.get(name)
         of, moved = ("a folder of images", "--images DIR") if own else (name, "--data-dir DIR")
         allowed = f"{moved} where that lies elsewhere by now"
-        if not own and SOURCES[name].is_drawn:
+        if source is not None and source.is_drawn:
             allowed = f"neither that nor --data-dir, as {name} is drawn"
         raise ArgumentError(f"{option}: got {odd} for a run on {of}; allowed: {allowed}")
     data = {

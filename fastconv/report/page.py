@@ -38,7 +38,7 @@ _NOT_DRAWN = ("seconds",)  # images_per_second tells the same
 _OF_A_WEIGHT = "sparsity/"  # what a log has of each weight that is pruned
 _NAMED = 20  # quantities without a chart
 # HTML has no characters that command a terminal; those of names are shown by their signs, U+2400 and on.
-_SIGNS = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\r\t"} | {127: 0x2421}
+_VISIBLE = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\r\t"} | {127: 0x2421}
 
 
 _Charts = dict[tuple[str, int], dict[str, Any]]  # by quantity and points
@@ -254,7 +254,7 @@ def _render(
         runs=shown,
         figure_names=list(dict.fromkeys(name for each in shown for name in each["figures"])),
     )
-    return text.translate(_SIGNS)
+    return text.translate(_VISIBLE)
 
 
 def _text(name: str) -> str:

@@ -72,7 +72,7 @@ def form_of(batch: Batch) -> tuple[Any, ...]:
 
 
 def _other_values(values: np.ndarray) -> np.ndarray:
-    """Return other values: between 0 and 1, or at least 0, where these are, and finite, in a network as deep as any."""
+    """Return others: from 0 to 1, or at least 0, where these are, and so little off that what is finite stays so."""
     if values.dtype.kind == "f":
         return np.asarray(values * 0.75 + 2.0**-10, values.dtype)
     return np.asarray(values + 1, values.dtype) if values.dtype.kind in "iu" else values
@@ -151,6 +151,7 @@ class CapturedStep:
                 return None
             finally:
                 before.put_back()
+                own.put_back()
         finally:  # again: an interrupt may have come before the first time, or within it
             before.put_back()
             own.put_back()

@@ -21,7 +21,7 @@ _OTHERS = {"fastconv", "builtins", "abc", "typing"}
 
 
 class _Leaf:
-    """Of a generator, or the values of an array."""
+    """The state of a generator, or the values of an array: compared and written as one."""
 
     def __init__(self, value: Any) -> None:
         self.value = value
@@ -53,9 +53,11 @@ class SideEffects:
         return [tuple((key, _seen(each, places)) for key, each in kind.read(value).items()) for value, kind in reached]
 
     def put_back(self) -> None:
-        """Give everything what was in it."""
+        """Give everything what was in it; what has it already is let alone, for an interrupt might leave it empty."""
         for value, kind, contents in self._before:
-            kind.write(value, contents)
+            now = kind.read(value)
+            if list(now) != list(contents) or any(now[key] is not each for key, each in contents.items()):
+                kind.write(value, contents)
 
     def _reached(self) -> Iterator[tuple[Any, _Kind]]:
         """Yield all that may change, each once."""

@@ -12,6 +12,10 @@ import pytest
 import fastconv as fc
 from fastconv import losses, nn, optim
 from fastconv.backends import memory
+from fastconv.training.batches import checked_batch
+from fastconv.training.captured import CapturedStep
+from fastconv.training.step import StepSettings
+from tests.interrupts import HERE, every_place
 
 F = fc.functional
 
@@ -141,3 +145,23 @@ def test_steps_that_keep_the_same_are_captured(keep):
     with fc.use_backend("numba"):
         *_, captured = _trained(keep, np.random.default_rng(0), None)
     assert captured
+
+
+def test_an_interrupted_trial_leaves_everything_as_it_was(rng):
+    batch = rng.standard_normal((8, 4, 4, 3)).astype(np.float32), rng.integers(0, 2, 8)
+    with fc.use_backend("numba"):
+        layer = Keeping(_counts_within)
+        model = nn.Sequential(nn.Conv2d(4, 1), layer, nn.GlobalAvgPool2d(), nn.Dense(2)).build((4, 4, 3), seed=0)
+        optimizer = optim.SGD(model.parameters(), 0.5)
+
+        def state():
+            return [parameter.data.tobytes() for parameter in model.parameters()], repr(layer.deep.list)
+
+        def change():
+            CapturedStep(model, losses.SoftmaxCrossEntropy(), optimizer, how, checked_batch(model, *batch))
+
+        def look(broken):
+            assert state() == before
+
+        how, before, places = StepSettings(0), state(), (f"{HERE}/nn/core/undo", f"{HERE}/training/side_effects")
+        assert every_place(change, lambda: None, look, stride=13, where=places) > 1000

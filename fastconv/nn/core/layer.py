@@ -15,7 +15,7 @@ Also with layers of one's own:
 - Steps of training with it, and compiled inference, are captured if it defines `setting_names`, or `settings`, together
   with what it computes, and computes by `fastconv.functional` or kernels alone. That is tried: where a replay gives
   other bits, as of what NumPy computed, or does not change what each step changes (in attributes), they run as they are
-  written. (What Python decides, by values or by chance, is not seen so.)
+  written. (What Python decides by values is not seen so.)
 - What its `forward` and `backward` return is checked, and copied where kernels could not read it as it lies.
 """
 
